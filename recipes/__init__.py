@@ -1,0 +1,1 @@
+"""What runs inside an image, and the data it runs on."""

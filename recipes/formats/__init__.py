@@ -1,0 +1,1 @@
+"""How bytes are laid out: one module per fact, pure, without torch."""

@@ -1,0 +1,72 @@
+"""Calibration rows: chats in ``calibration.jsonl``, rendered by the release's own template.
+
+    {"id": "a1", "messages": [{"role": "user", "content": "..."}], "tools": [...], "thinking": true}
+
+``tools`` and ``thinking`` may be left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipes.formats import strict_json
+from recipes.formats.step import Exit, StepError
+
+ROWS_FILE = "calibration.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One chat. ``thinking`` None leaves the template's default."""
+
+    id: str
+    messages: Sequence[Mapping[str, object]]
+    tools: Sequence[Mapping[str, object]] | None
+    thinking: bool | None
+
+    @property
+    def wants_reply(self) -> bool:
+        """Whether the chat ends before the assistant's turn."""
+        return self.messages[-1].get("role") != "assistant"
+
+
+def read_rows(path: Path, count: int) -> list[Row]:
+    """Read the first ``count`` rows of ``path``.
+
+    Raises StepError when there are fewer, or when a row has another form.
+    """
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if len(lines) < count:
+        raise StepError(f"{path.name}: expected {count} rows, got {len(lines)}; lower samples", Exit.CONFIG)
+    try:
+        rows = [_parse(line, f"{path.name}:{number}") for number, line in enumerate(lines[:count], 1)]
+    except ValueError as error:
+        raise StepError(str(error), Exit.CONFIG) from error
+    return rows
+
+
+def _parse(line: str, where: str) -> Row:
+    match strict_json.loads_table(line, where):
+        case {"id": str(name), "messages": [*messages], **rest} if messages and _tables(messages):
+            return Row(id=name, messages=messages, tools=_tools(rest, where), thinking=_thinking(rest, where))
+    raise ValueError(f"{where}: expected id and messages")
+
+
+def _tools(rest: Mapping[str, object], where: str) -> list[Mapping[str, object]] | None:
+    tools = rest.get("tools")
+    if tools is None:
+        return None
+    if not isinstance(tools, list) or not _tables(tools):
+        raise ValueError(f"{where}: tools: expected a list of tables, got {type(tools).__name__}")
+    return tools or None
+
+
+def _thinking(rest: Mapping[str, object], where: str) -> bool | None:
+    thinking = rest.get("thinking")
+    if thinking is None or isinstance(thinking, bool):
+        return thinking
+    raise ValueError(f"{where}: thinking: expected true or false, got {thinking!r}")
+
+
+def _tables(items: Sequence[object]) -> bool:
+    return all(isinstance(item, dict) for item in items)

@@ -1,0 +1,99 @@
+"""The master as a torch model, with modelopt's quantizers inserted where the recipe says."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import modelopt.torch.quantization as mtq
+import torch
+from torch import nn
+from transformers import AutoModelForImageTextToText
+
+from recipes.formats import strict_json
+from recipes.formats.checkpoint import open_checkpoint
+from recipes.formats.qwen3_5 import Layout, parse_layout
+from recipes.formats.step import Exit, StepError
+from recipes.steps.modelopt_nvfp4.rules import InProjAb, Rules, quant_config
+
+PACKAGES = ("torch", "nvidia-modelopt", "transformers")
+
+
+def load_layout(master: Path) -> Layout:
+    """Check the master's headers and return its layout; no weight is read.
+
+    Raises StepError when a file is hostile, or when a tensor is not BF16: loading would
+    round it, and it would not leave this step as it came.
+    """
+    try:
+        checkpoint = open_checkpoint(master)
+        layout = parse_layout(strict_json.read_table(master / "config.json"))
+    except ValueError as error:
+        raise StepError(f"master: {error}. Fetch it again, or lock another revision.", Exit.CONFIG) from error
+    for name, location in checkpoint.tensors.items():
+        if location.tensor.dtype != "BF16":
+            dtype = location.tensor.dtype
+            raise StepError(f"master: {name}: expected BF16, got {dtype}; it would be rounded", Exit.CONFIG)
+    return layout
+
+
+def load_model(master: Path) -> nn.Module:
+    """Load the master in BF16, for inference, onto the GPU when there is one.
+
+    Raises StepError when the checkpoint lacks a tensor of the model.
+    """
+    model, info = AutoModelForImageTextToText.from_pretrained(
+        master, dtype=torch.bfloat16, local_files_only=True, output_loading_info=True
+    )
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise StepError(f"master: {missing[0]}: no such tensor ({len(missing)} in all)", Exit.CONFIG)
+    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def insert_quantizers(
+    model: nn.Module, layout: Layout, rules: Rules, forward: Callable[[nn.Module], None] | None
+) -> dict[str, nn.Module]:
+    """Insert NVFP4 quantizers, run ``forward`` over data, return module name → quantized Linear.
+
+    Weight ranges are taken in any case; input ranges only with ``forward``. Raises
+    StepError when not exactly the body's Linears are quantized.
+    """
+    mtq.quantize(model, quant_config(mtq.NVFP4_DEFAULT_CFG, rules), forward)
+    found = {name: module for name, module in model.named_modules() if _is_quantized(module)}
+    expected = expected_modules(layout, rules)
+    for name in sorted(found.keys() ^ expected):
+        state = "quantized, but the recipe keeps it" if name in found else "not quantized"
+        raise StepError(f"{name}: {state}; look at keep_bf16 and in_proj_ab in the recipe", Exit.CONFIG)
+    return found
+
+
+def expected_modules(layout: Layout, rules: Rules) -> frozenset[str]:
+    """Return the module names that ``rules`` ask to quantize."""
+    groups = layout.fused_groups(in_proj_ab=rules.in_proj_ab is InProjAb.NVFP4)
+    return frozenset(name for group in groups for name in group)
+
+
+@contextmanager
+def zero_ranges_refused() -> Iterator[None]:
+    """Turn modelopt's warning about zero or NaN ranges into StepError.
+
+    modelopt would put a constant in their place and export a scale that nobody measured.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*amax.*", category=UserWarning)
+        try:
+            yield
+        except UserWarning as warning:
+            raise StepError(f"modelopt: {warning}") from warning
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that decide the result."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def _is_quantized(module: nn.Module) -> bool:
+    quantizer = getattr(module, "weight_quantizer", None)
+    return quantizer is not None and bool(quantizer.is_enabled)

@@ -1,0 +1,1 @@
+"""The host's code: lock, plan, store, engines, gates, card, publishing."""

@@ -1,0 +1,139 @@
+"""Environments: an image's hashed lock, installed once, verified, never written to.
+
+An environment lies at ``envs/<input hash>``; it is complete when its stamp is there.
+The wheels come through a cache of the store's own, so that no other tool's mistake in a
+shared cache can reach a release.
+"""
+
+import base64
+import csv
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from recipes.formats.progress import Update
+from release.errors import BuildError, MachineError
+from release.images import Image
+from release.store import Store, durable
+
+STAMP = "graftsmith.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """An installed environment."""
+
+    folder: Path
+
+    @property
+    def python(self) -> Path:
+        """The interpreter of the environment."""
+        return self.folder / "bin" / "python"
+
+
+def uv_version() -> str:
+    """Return the version of uv, which is part of an image's input hash."""
+    return version("uv")
+
+
+def uv() -> Path:
+    """Return the uv executable of this project's environment."""
+    found = Path(sys.executable).with_name("uv")
+    if not found.is_file():
+        raise MachineError(f"no uv beside {sys.executable}", hint="run `uv sync` in the project")
+    return found
+
+
+def provide(image: Image, store: Store, progress: Callable[[Update], None]) -> Environment:
+    """Return the environment of ``image``, building it first where it is missing.
+
+    Raises BuildError when a wheel cannot be had or does not have its locked hash.
+    """
+    key = image.input_hash(uv_version())
+    folder = store.root / "envs" / key[:32]
+    if (folder / STAMP).is_file():
+        return Environment(folder)
+    with store.lock(f"env-{key[:32]}"):
+        if not (folder / STAMP).is_file():
+            _build(image, folder, store.root / "cache" / "uv", progress)
+    return Environment(folder)
+
+
+def _build(image: Image, folder: Path, cache: Path, progress: Callable[[Update], None]) -> None:
+    at = f"environment {image.name} ({image.variant})"
+    progress(Update(at=at))
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    _uv("venv", "--quiet", "--relocatable", "--no-project", "--python", str(python), str(partial), cache=cache)
+    progress(Update(at=f"{at}: installing {image.lock.name}"))
+    _uv(
+        *("pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", "--link-mode", "hardlink"),
+        *("--python", str(partial / "bin" / "python"), str(image.lock)),
+        cache=cache,
+    )
+    if image.overlay is not None:
+        shutil.copytree(image.overlay, _site_packages(partial), dirs_exist_ok=True)
+    size = _verify(partial, lambda done, total: progress(Update(at=f"{at}: verifying", done=done, total=total)))
+    stamp = {"format": 1, "image": image.name, "variant": image.variant, "size": size}
+    durable.write(partial / STAMP, json.dumps(stamp).encode())
+    partial.rename(folder)
+    durable.sync_folder(folder.parent)
+
+
+def _uv(*arguments: str, cache: Path) -> None:
+    command = [str(uv()), "--cache-dir", str(cache), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BuildError(
+            f"uv {' '.join(arguments[:2])} failed:\n{done.stderr.strip()[-2000:]}",
+            why="The environment must hold exactly what the lock names.",
+            hint="check the network, then run the same command again: what was downloaded is kept",
+        )
+
+
+def _site_packages(environment: Path) -> Path:
+    return next((environment / "lib").glob("python3.*")) / "site-packages"
+
+
+def _verify(environment: Path, progress: Callable[[int, int], None]) -> int:
+    """Check each installed file against its wheel's RECORD; return the bytes read."""
+    wanted = list(_records(_site_packages(environment)))
+    total = 0
+    with ThreadPoolExecutor() as pool:
+        for count, (size, bad) in enumerate(pool.map(_check_file, wanted), 1):
+            if bad:
+                raise BuildError(f"{bad} is not what its wheel's RECORD says")
+            total += size
+            if count % 500 == 0:
+                progress(count, len(wanted))
+    return total
+
+
+def _records(site: Path) -> Iterator[tuple[Path, str]]:
+    for record in sorted(site.glob("*.dist-info/RECORD")):
+        with record.open(newline="") as file:
+            for path, digest, *_ in csv.reader(file):
+                # What an installer writes itself (INSTALLER, scripts) has no wheel digest to meet.
+                if digest.startswith("sha256=") and not path.startswith(".."):
+                    yield site / path, digest.removeprefix("sha256=")
+
+
+def _check_file(item: tuple[Path, str]) -> tuple[int, str]:
+    path, expected = item
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").digest()
+    except FileNotFoundError:
+        return 0, str(path)
+    encoded = base64.urlsafe_b64encode(found).rstrip(b"=").decode()
+    return path.stat().st_size, "" if encoded == expected else str(path)

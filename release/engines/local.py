@@ -1,0 +1,209 @@
+"""The local engine: a step in its image's environment, isolated as far as the host allows.
+
+Same steps, same keys and same bytes as in a container; what isolation was had is
+recorded in the realization.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Timer
+from typing import IO
+
+from recipes.formats import progress
+from recipes.formats.step import Exit
+from release.closure import Code
+from release.engines import environment
+from release.errors import (
+    BuildError,
+    ConfigError,
+    GraftsmithError,
+    InterruptedRelease,
+    MachineError,
+    ProofError,
+)
+from release.images import Image
+from release.realize import Job, Report
+from release.store import Store
+
+SANDBOX = Path(__file__).with_name("sandbox.py")
+SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/opt")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/shm")  # noqa: S108
+REQUIRE = "GRAFTSMITH_REQUIRE_ISOLATION"
+TAIL = 3000
+
+ERROR_OF_EXIT: Mapping[int, type[GraftsmithError]] = {
+    Exit.CONFIG: ConfigError,
+    Exit.BUILD: BuildError,
+    Exit.PROOF: ProofError,
+    Exit.ENVIRONMENT: MachineError,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalEngine:
+    """Runs the steps of ``images`` on this machine."""
+
+    store: Store
+    images: Mapping[str, Image]
+    code_of: Callable[[str], Code]
+
+    def run(self, job: Job) -> Report:
+        """Run one step to its end. Raises the error class that its exit code names."""
+        image = self.images[job.step.image or ""]
+        env = environment.provide(image, self.store, job.progress)
+        self.code_of(job.step.does).write(job.scratch / "code")
+        for name, item in job.inputs.items():
+            (job.scratch / "in" / name).symlink_to(item.folder)
+        with _temporary(job.scratch.name) as home:
+            argv = [str(env.python), "-I", str(job.scratch / "code"), "--root", str(job.scratch)]
+            spec = {
+                "argv": argv,
+                "env": _environment(env.folder, home, image.env),
+                "cwd": str(home),
+                "read": _readable(job, env.folder),
+                "write": [str(job.scratch / "out"), str(job.scratch / "state"), str(home), *DEVICES],
+                "parent": os.getpid(),
+            }
+            isolation = _supervise(job, spec)
+        return Report(engine="local", isolation=isolation)
+
+
+def _readable(job: Job, env: Path) -> list[str]:
+    own = (job.scratch / "code", job.scratch / "in", job.scratch / "params.json")
+    paths = [env, Path(sys.base_prefix), *own, *(item.folder for item in job.inputs.values())]
+    return [*SYSTEM, *(str(path.resolve()) for path in paths)]
+
+
+def _environment(env: Path, home: Path, image: Mapping[str, str]) -> dict[str, str]:
+    """Return the whole environment of a step: nothing of the caller's comes through."""
+    return {
+        "PATH": f"{env / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(home),
+        "USER": "graftsmith",
+        "LOGNAME": "graftsmith",
+        "TMPDIR": str(home),
+        "XDG_CACHE_HOME": str(home / ".cache"),
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        **image,
+    }
+
+
+@contextlib.contextmanager
+def _temporary(key: str) -> Iterator[Path]:
+    """Give a step its home: short (sockets allow 107 characters), and gone after.
+
+    A killed release leaves it behind; the next try of the same key removes it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"gs-{os.getuid()}-{key[:12]}"
+    if folder.is_symlink():
+        raise MachineError(f"{folder} is a link that graftsmith did not make", hint="remove it")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _supervise(job: Job, spec: Mapping[str, object]) -> Mapping[str, str]:
+    """Start the sandbox, follow its output, and return the isolation it reports."""
+    with job.log.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-I", str(SANDBOX), json.dumps(spec)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            pass_fds=(job.lock_fd,),
+            start_new_session=True,
+            text=True,
+        )
+        timed_out = Event()
+        timer = Timer(job.step.timeout_s, _time_out, (process, timed_out))
+        timer.daemon = True
+        timer.start()
+        try:
+            assert process.stdout is not None
+            isolation, message = _follow(process.stdout, job)
+            code = process.wait()
+        except BaseException as error:
+            _stop(process)
+            if isinstance(error, KeyboardInterrupt):
+                raise InterruptedRelease(
+                    f"{job.step.name} was stopped", hint="the same command continues where this one was"
+                ) from error
+            raise
+        finally:
+            timer.cancel()
+            if process.stdout is not None:
+                process.stdout.close()
+    if timed_out.is_set():
+        raise BuildError(f"{job.step.name} took longer than {job.step.timeout_s} s", hint=f"see {job.log}")
+    if code != 0:
+        raise _failure(job, code, message)
+    return isolation
+
+
+def _time_out(process: "subprocess.Popen[str]", timed_out: Event) -> None:
+    timed_out.set()
+    process.terminate()
+
+
+def _follow(lines: IO[str], job: Job) -> tuple[Mapping[str, str], str]:
+    """Pass progress on until the step closes its end; return isolation and error text."""
+    isolation: Mapping[str, str] = {}
+    message = ""
+    for line in lines:
+        if line.startswith('{"isolation"'):
+            isolation = json.loads(line)["isolation"]
+            _demand(isolation)
+            continue
+        match progress.parse(line):
+            case progress.Update() as update:
+                job.progress(update)
+            case str(text):
+                message = text
+            case None:
+                continue
+    return isolation, message
+
+
+def _demand(isolation: Mapping[str, str]) -> None:
+    missing = [f"{kind} ({how})" for kind, how in isolation.items() if how.startswith("none")]
+    if missing and os.environ.get(REQUIRE):
+        raise MachineError(
+            f"this host does not allow isolation of {', '.join(missing)}",
+            why=f"{REQUIRE} is set, so a step must not run without it.",
+            hint="allow unprivileged user namespaces and Landlock, or use --engine docker",
+        )
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def _failure(job: Job, code: int, message: str) -> GraftsmithError:
+    kind = ERROR_OF_EXIT.get(code, BuildError)
+    if message:
+        return kind(f"{job.step.name}: {message}", hint=f"the whole log is {job.log}")
+    tail = job.log.read_bytes()[-TAIL:].decode(errors="replace").strip()
+    how = f"signal {code - 128}" if code > 128 else f"exit code {code}"
+    return kind(f"{job.step.name} ended with {how}; the end of its log:\n{tail}", hint=f"the whole log is {job.log}")

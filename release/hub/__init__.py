@@ -1,0 +1,1 @@
+"""Where releases go: two repos that appear together, or not at all."""

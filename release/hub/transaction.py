@@ -1,0 +1,166 @@
+"""The transaction that publishes two repos as one release, on any Hub.
+
+No Hub has a transaction over two repos. What can fail, and takes long, comes first and is
+invisible to readers; the two names that readers pin come last:
+
+    stage    the bytes of both        invisible, resumable
+    commit   the tree of both         complete, not yet pinned by a name
+    verify   both                     what is there is what was meant
+    tag      both                     readers see v<version>
+
+A publish that was killed anywhere continues with the same command: each part adopts what
+is complete and equal.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+import semver
+
+from release.digest import Tree
+from release.errors import ConflictError, UsageError
+from release.hub.record import check, read
+from release.record import Record
+from release.reponame import RepoName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepoTree:
+    """One repo's files: ``root`` is a folder that holds exactly ``tree``."""
+
+    repo: str
+    root: Path
+    tree: Tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Both repos of one version; the master comes first."""
+
+    version: str
+    repos: tuple[RepoTree, RepoTree]
+
+    def __post_init__(self) -> None:
+        if not semver.Version.is_valid(self.version):
+            raise UsageError(f"{self.version!r} is not a version", hint="write it like 1.0.0 or 1.1.0-rc.1")
+        names = [RepoName.parse(repo.repo) for repo in self.repos]
+        if str(names[0]).lower() == str(names[1]).lower():
+            raise UsageError(f"both repos of the release are called {names[0]}")
+
+
+class State(Enum):
+    """What a publish did."""
+
+    PUBLISHED = "published"
+    ALREADY = "already"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """One repo as readers see it. ``sums`` is what ``sha256sum SHA256SUMS`` prints there."""
+
+    repo: str
+    where: str
+    sums: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a publish did, and what stands there now."""
+
+    state: State
+    version: str
+    repos: tuple[Published, ...]
+
+
+class Repo(Protocol):
+    """One repo's end of a transaction. Every method may be called again after a kill."""
+
+    def find(self) -> Record | None:
+        """Return the record of this version, or None when readers do not see it."""
+
+    def stage(self) -> None:
+        """Bring the bytes over, invisible to readers."""
+
+    def commit(self) -> None:
+        """Make the staged bytes one complete tree, not yet pinned by a name."""
+
+    def verify(self) -> None:
+        """Compare the committed tree with what was meant. Raises PublishError."""
+
+    def tag(self) -> None:
+        """Pin the committed tree as this version: from here on readers see it."""
+
+    def published(self) -> Published:
+        """Say where readers find it."""
+
+
+class Transaction(Protocol):
+    """One publish of one release to one Hub."""
+
+    @property
+    def repos(self) -> tuple[Repo, ...]:
+        """The ends of the release's repos, in its order."""
+
+    def prepare(self) -> None:
+        """Check all that can be checked before a byte is sent, and note what is coming."""
+
+    def finish(self) -> None:
+        """Clear the note: both names stand."""
+
+
+class Hub(Protocol):
+    """A place for releases."""
+
+    def begin(self, release: Release) -> AbstractContextManager[Transaction]:
+        """Take the Hub for one publish: nobody else publishes there until it ends."""
+
+
+def publish(hub: Hub, release: Release) -> Outcome:
+    """Publish both repos, or find them published with the same lock and promised bytes.
+
+    Raises ConflictError when the version stands there with other content, PublishError when
+    what was written is not what was meant, MachineError when the disk is too small.
+    """
+    records = tuple(read(repo.root, repo.tree) for repo in release.repos)
+    check(records, release.version, tuple(repo.repo for repo in release.repos))
+    with hub.begin(release) as transaction:
+        repos = transaction.repos
+        missing = [repo for repo, record in zip(repos, records, strict=True) if not _stands(repo, record)]
+        if missing:
+            transaction.prepare()
+            _write(missing)
+        transaction.finish()
+        return Outcome(
+            state=State.PUBLISHED if missing else State.ALREADY,
+            version=release.version,
+            repos=tuple(repo.published() for repo in repos),
+        )
+
+
+def _write(repos: list[Repo]) -> None:
+    for repo in repos:
+        repo.stage()
+    for repo in repos:
+        repo.commit()
+    for repo in repos:
+        repo.verify()
+    for repo in repos:
+        repo.tag()
+
+
+def _stands(repo: Repo, meant: Record) -> bool:
+    found = repo.find()
+    if found is None:
+        return False
+    if not found.promises(meant) or found.repo != meant.repo:
+        differences = "\n".join(f"  {line}" for line in meant.differences(found)) or f"  it is {found.repo}"
+        raise ConflictError(
+            f"{meant.repo} v{meant.version} is already published with other content:\n{differences}",
+            why="A published version never changes; nothing was written.",
+            hint="release under a new version, or go back to the lock of the published one",
+        )
+    return True

@@ -1,0 +1,103 @@
+"""Images as data: ``images/<name>/image.toml`` and the files of one variant.
+
+An image is identified by the hash of everything that goes into it, never by what an
+engine makes of it: the top-level files of its folder, those of its variant, the
+platform, the Python minor and the tool that installs its lock.
+"""
+
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from release.digest import Tree, canonical_json, sha256_bytes
+from release.errors import ConfigError
+from release.store.stat_cache import StatCache
+from release.tables import Table, expect_format, read
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One variant of an image: its files and the environment of its steps."""
+
+    name: str
+    variant: str
+    folder: Path
+    context: Tree
+    lock: Path
+    overlay: Path | None
+    env: Mapping[str, str]
+
+    def input_hash(self, uv_version: str) -> str:
+        """Return the hex sha256 that stands in the key of each step in this image."""
+        return sha256_bytes(
+            canonical_json(
+                {
+                    "context": self.context.digest,
+                    "variant": self.variant,
+                    "platform": this_platform(),
+                    "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+                    "uv": uv_version,
+                }
+            )
+        )
+
+
+def this_platform() -> str:
+    """Return this machine's platform as OCI names it, such as ``linux/arm64``."""
+    names = {"x86_64": "amd64", "aarch64": "arm64"}
+    machine = platform.machine()
+    return f"{platform.system().lower()}/{names.get(machine, machine)}"
+
+
+def load(images: Path, name: str, variant: str, cache: StatCache) -> Image:
+    """Read one variant of image ``name``. Raises ConfigError for what is wrong in it."""
+    folder = images / name
+    table = read(folder / "image.toml")
+    expect_format(table, FORMAT)
+    found = table.take("name", str)
+    if found != name:
+        raise table.error("name", repr(name), repr(found))
+    variants = table.take_tables("variants")
+    table.done()
+    if variant not in variants:
+        raise ConfigError(f"{table.file}: no variant {variant}; there are {', '.join(sorted(variants))}")
+    return _variant(variants[variant], name, variant, folder, _context(folder, variant, variants, cache))
+
+
+def _variant(table: Table, name: str, variant: str, folder: Path, context: Tree) -> Image:
+    table.take("requirements", str)
+    lock = _member(table, folder, table.take("lock", str), "lock")
+    overrides = table.take("overrides", str, "")
+    overlay = table.take("overlay", str, "")
+    for key, path in (("overrides", overrides), ("overlay", overlay)):
+        if path:
+            _member(table, folder, path, key)
+    env = {key: str(value) for key, value in table.take_table("env", optional=True).take_rest().items()}
+    table.done()
+    return Image(
+        name=name,
+        variant=variant,
+        folder=folder,
+        context=context,
+        lock=lock,
+        overlay=folder / overlay if overlay else None,
+        env=env,
+    )
+
+
+def _member(table: Table, folder: Path, path: str, key: str) -> Path:
+    target = folder / path
+    if not target.exists() or not target.resolve().is_relative_to(folder.resolve()):
+        raise table.error(key, f"a path inside {folder}", path)
+    return target
+
+
+def _context(folder: Path, variant: str, variants: Mapping[str, Table], cache: StatCache) -> Tree:
+    """Return the files of the folder without those of other variants."""
+    others = {name for name in variants if name != variant}
+    tree = cache.tree(folder)
+    return Tree({path: file for path, file in tree.files.items() if path.split("/")[0] not in others})

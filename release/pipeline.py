@@ -1,0 +1,150 @@
+"""A release, once, as data: which step, where it runs, what it reads.
+
+Read ``graph`` top-down and you have read a release. Steps with an image run in it;
+those without are host functions. ``release.line`` opens a release line and walks this.
+"""
+
+from collections.abc import Mapping
+
+from release.derivation import Source, Step
+from release.digest import Json
+from release.lock import Lock
+from release.plan import Graph
+from release.recipe import Recipe
+
+IMAGES = ("quantize", "serve")
+KINDS = ("nvfp4", "master")
+
+
+def graph(wanted: Recipe, lock: Lock, version: str) -> Graph:
+    """Return the steps of one release in the order they run.
+
+    The BF16 master's tree is served with the same drive as the quantized one: it is the
+    baseline of every relative gate.
+    """
+    precision: dict[str, Json] = {"keep_bf16": list(wanted.keep_bf16), "in_proj_ab": wanted.in_proj_ab}
+    return Graph(
+        sources=tuple(Source(name=name, digest=locked.tree) for name, locked in lock.sources.items()),
+        steps=(
+            Step(
+                name="calibrate",
+                does="calibrate",
+                image="quantize",
+                inputs={"master": "master", "rows": "calibration", "chat_template": "chat_template"},
+                params={**wanted.calibrate, **precision},
+                measures=True,
+            ),
+            Step(
+                name="quantize",
+                does="quantize",
+                image="quantize",
+                inputs={"master": "master", "calibration": "calibrate"},
+                params={**precision, "max_shard_size": wanted.max_shard_size},
+            ),
+            _graft("nvfp4", body="quantize"),
+            _graft("master", body="master"),
+            _configure("nvfp4", wanted, quantized=True),
+            _configure("master", wanted, quantized=False),
+            Step(
+                name="prove",
+                does="prove",
+                image="quantize",
+                inputs={
+                    "nvfp4": "configure-nvfp4",
+                    "release_master": "configure-master",
+                    "base": "base",
+                    "master": "master",
+                },
+                params={**precision, "ignore": list(wanted.keep_bf16)},
+                check="proofs",
+            ),
+            _smoke("nvfp4", wanted.serve_nvfp4, wanted),
+            _smoke("master", wanted.serve_master, wanted),
+            Step(
+                name="gate",
+                does="gate",
+                inputs={name: name for name in ("prove", "smoke-nvfp4", "smoke-master")},
+                params={"gates": [dict(row) for row in wanted.gates]},
+                check="gates",
+            ),
+            *(_card(kind, wanted, lock, version) for kind in KINDS),
+            *(_assemble(kind, wanted, lock, version) for kind in KINDS),
+        ),
+    )
+
+
+def _graft(kind: str, body: str) -> Step:
+    return Step(name=f"graft-{kind}", does="graft", image="quantize", inputs={"body": body, "head": "base"})
+
+
+def _configure(kind: str, wanted: Recipe, *, quantized: bool) -> Step:
+    return Step(
+        name=f"configure-{kind}",
+        does="configure",
+        image="quantize",
+        inputs={
+            "tree": f"graft-{kind}",
+            "master": "master",
+            "chat_template": "chat_template",
+            "templates": "templates",
+        },
+        params={
+            "quantized": quantized,
+            "ignore": list(wanted.keep_bf16),
+            "sampling": dict(wanted.sampling),
+        },
+    )
+
+
+def _smoke(kind: str, serve: Mapping[str, Json], wanted: Recipe) -> Step:
+    return Step(
+        name=f"smoke-{kind}",
+        does="smoke",
+        image="serve",
+        inputs={"tree": f"configure-{kind}", "prompts": "prompts"},
+        params={**wanted.smoke, "serve": dict(serve), "sampling": dict(wanted.sampling)},
+        measures=True,
+        timeout_s=1800,
+    )
+
+
+def _card(kind: str, wanted: Recipe, lock: Lock, version: str) -> Step:
+    return Step(
+        name=f"card-{kind}",
+        does="card",
+        inputs={
+            "tree": f"configure-{kind}",
+            "sibling": f"configure-{_other(kind)}",
+            "templates": "templates",
+            **{name: name for name in ("calibrate", "prove", "gate", "smoke-nvfp4", "smoke-master")},
+        },
+        params={
+            **_names(kind, wanted, version),
+            "card": dict(wanted.card),
+            "lock": lock.digest,
+            "images": dict(lock.images),
+        },
+    )
+
+
+def _assemble(kind: str, wanted: Recipe, lock: Lock, version: str) -> Step:
+    return Step(
+        name=f"assemble-{kind}",
+        does="assemble",
+        inputs={
+            "tree": f"configure-{kind}",
+            "sibling": f"configure-{_other(kind)}",
+            "card": f"card-{kind}",
+            **{name: name for name in ("calibrate", "prove", "gate", "smoke-nvfp4", "smoke-master")},
+        },
+        params={**_names(kind, wanted, version), "recipe": wanted.name, "lock": lock.digest},
+    )
+
+
+def _names(kind: str, wanted: Recipe, version: str) -> dict[str, Json]:
+    repos = {"nvfp4": wanted.repos.nvfp4, "master": wanted.repos.master}
+    return {"kind": kind, "version": version, "repo": repos[kind], "sibling_repo": repos[_other(kind)]}
+
+
+def _other(kind: str) -> str:
+    return "master" if kind == "nvfp4" else "nvfp4"

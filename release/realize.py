@@ -1,0 +1,194 @@
+"""Realize a plan: run what has no result yet, commit it, go on.
+
+The one executor. Runners are handed to it; it knows neither containers nor Hubs.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from recipes.formats.progress import Update
+from release.derivation import Derivation, Site, Step, derive
+from release.digest import Tree
+from release.errors import BuildError
+from release.hoststep import Input
+from release.plan import Graph
+from release.store import Realization, Store
+
+OUT = "out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run of a step: where it works, what it reads, whom it tells.
+
+    ``scratch`` is empty but for ``state/`` and ``out/``; ``lock_fd`` is inherited by the
+    process that writes there; ``log`` collects what it prints.
+    """
+
+    step: Step
+    inputs: Mapping[str, Input]
+    scratch: Path
+    log: Path
+    lock_fd: int
+    progress: Callable[[Update], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """How a job ran: which engine, and what isolation it enforced."""
+
+    engine: str
+    isolation: Mapping[str, str] = field(default_factory=dict)
+
+
+class Runner(Protocol):
+    """Runs a job to its end; raises a GraftsmithError when the step fails."""
+
+    def run(self, job: Job) -> Report:
+        """Fill ``job.scratch/out`` with the result and its ``tree.json``."""
+        ...
+
+
+class Listener(Protocol):
+    """Is told what happens; prints it, or not."""
+
+    def started(self, step: Step, key: str) -> None:
+        """A step begins."""
+        ...
+
+    def waiting(self, step: Step, key: str) -> None:
+        """Another release is building this key; its result will be used."""
+        ...
+
+    def progress(self, step: Step, update: Update) -> None:
+        """A step tells how far it is."""
+        ...
+
+    def finished(self, step: Step, done: "Done") -> None:
+        """A step's tree is in the store."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A finished step: its key, its tree, and whether it was built now."""
+
+    key: str
+    tree: str
+    size: int
+    seconds: float
+    built: bool
+    isolation: Mapping[str, str]
+
+
+Check = Callable[[Path], None]
+"""Looks at a finished step's folder; raises when the release must not go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executor:
+    """Everything that running a graph needs."""
+
+    store: Store
+    site: Site
+    line: str
+    runner_of: Callable[[Step], Runner]
+    checks: Mapping[str, Check]
+    listener: Listener
+
+    def realize(self, graph: Graph) -> dict[str, Done]:
+        """Realize each step of ``graph`` in order; return them by name.
+
+        Sources must be in the store. A check that fails stops the release there; what
+        was finished stays.
+        """
+        digests = {source.name: source.digest for source in graph.sources}
+        finished: dict[str, Done] = {}
+        for step in graph.steps:
+            inputs = {name: digests[made_by] for name, made_by in step.inputs.items()}
+            done = self._realize_step(step, inputs)
+            digests[step.name] = done.tree
+            finished[step.name] = done
+            self.listener.finished(step, done)
+            if step.check is not None:
+                self.checks[step.check](self.store.folder(done.tree, step.name))
+        return finished
+
+    def _realize_step(self, step: Step, inputs: Mapping[str, str]) -> Done:
+        derivation = derive(step, inputs, self.site)
+        found = self._found(derivation.key)
+        if found is not None:
+            return found
+        with self.store.lock(derivation.key, lambda: self.listener.waiting(step, derivation.key)) as lock:
+            found = self._found(derivation.key)
+            return found or self._build(step, derivation, lock.fd)
+
+    def _found(self, key: str) -> Done | None:
+        realization = self.store.realizations.get(key)
+        if realization is None or self.store.tree_of(key) is None:
+            return None
+        return self._done(realization, built=False)
+
+    def _build(self, step: Step, derivation: Derivation, lock_fd: int) -> Done:
+        self.listener.started(step, derivation.key)
+        began = time.monotonic()
+        job = self._prepare(step, derivation, lock_fd)
+        report = self.runner_of(step).run(job)
+        tree = self.store.commit(job.scratch / OUT, derivation.inputs)
+        realization = Realization(
+            key=derivation.key,
+            name=step.name,
+            tree=tree,
+            derivation=derivation.to_json(),
+            seconds=round(time.monotonic() - began, 3),
+            engine=report.engine,
+            isolation=report.isolation,
+        )
+        self.store.record(realization, self.line)
+        shutil.rmtree(job.scratch, ignore_errors=True)
+        return self._done(realization, built=True)
+
+    def _prepare(self, step: Step, derivation: Derivation, lock_fd: int) -> Job:
+        scratch = self.store.scratch(derivation.key)
+        for name in ("in", OUT, "code"):
+            shutil.rmtree(scratch / name, ignore_errors=True)
+        for name in ("in", OUT, "state"):
+            (scratch / name).mkdir(parents=True, exist_ok=True)
+        (scratch / "params.json").write_text(json.dumps(derivation.params, sort_keys=True))
+        inputs = {name: self._input(digest, step.inputs[name]) for name, digest in derivation.inputs.items()}
+        log = self.store.root / "logs" / f"{derivation.key[:8]}-{step.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return Job(
+            step=step,
+            inputs=inputs,
+            scratch=scratch,
+            log=log,
+            lock_fd=lock_fd,
+            progress=lambda update: self.listener.progress(step, update),
+        )
+
+    def _input(self, digest: str, name: str) -> Input:
+        folder = self.store.folder(digest, name)
+        return Input(folder, self._tree(digest, name))
+
+    def _tree(self, digest: str, name: str) -> Tree:
+        tree = self.store.tree(digest)
+        if tree is None:
+            raise BuildError(f"tree {digest[:8]} of {name} is not whole in the store")
+        return tree
+
+    def _done(self, realization: Realization, *, built: bool) -> Done:
+        tree = self._tree(realization.tree, realization.name)
+        return Done(
+            key=realization.key,
+            tree=realization.tree,
+            size=tree.size,
+            seconds=realization.seconds,
+            built=built,
+            isolation=realization.isolation,
+        )

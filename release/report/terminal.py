@@ -1,0 +1,108 @@
+"""One line per step while it runs, a bar where it takes longer, a table at the end."""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from recipes.formats.progress import Update
+from release.derivation import Step
+from release.plan import Planned, Status
+from release.realize import Done
+
+QUIET_FOR = 5.0
+"""Seconds between progress lines where the output is no terminal."""
+
+
+class Terminal:
+    """Prints what the executor tells; bars on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._last = ""
+        self._spoke = 0.0
+
+    def started(self, step: Step, key: str) -> None:
+        """Show that a step begins."""
+        if not self.console.is_terminal:
+            self._line(step.name, key, "starting", "")
+            self._spoke = time.monotonic()
+            return
+        columns = (TextColumn("  {task.description}"), BarColumn(24), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=self.console, transient=True)
+        self._progress.start()
+        self._task = self._progress.add_task(step.name, total=None)
+
+    def waiting(self, step: Step, key: str) -> None:
+        """Show that another release builds this key."""
+        self._line(step.name, key, "waiting", "another release is building it; its result will be used")
+
+    def progress(self, step: Step, update: Update) -> None:
+        """Show how far a step is."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(
+                self._task,
+                description=f"{step.name}: {update.at}",
+                completed=update.done,
+                total=update.total or None,
+            )
+            return
+        text = update.at + (f" {update.done}/{update.total} {update.unit}".rstrip() if update.total else "")
+        if time.monotonic() - self._spoke >= QUIET_FOR and text != self._last:
+            self._line(step.name, " " * 8, "", text)
+            self._last, self._spoke = text, time.monotonic()
+
+    def finished(self, step: Step, done: Done) -> None:
+        """Print the step's line."""
+        self.stop()
+        how = "built" if done.built else "hit"
+        self._line(step.name, done.key, how, f"{size(done.size):>9}  {done.seconds:6.1f} s")
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = self._task = None
+
+    def _line(self, name: str, key: str, how: str, rest: str) -> None:
+        self.console.print(f"  {name:<18} {key[:8]:<8}  {how:<8} {rest}", markup=False)
+
+
+def plan_table(planned: Sequence[Planned]) -> Table:
+    """Return the plan as a table: step, key, what will happen and why."""
+    table = _table("plan", "step", "key", "", "why")
+    for item in planned:
+        key = item.derivation.key[:8] if item.derivation else "-"
+        style = "green" if item.status is Status.HIT else "yellow"
+        table.add_row(item.step.name, key, f"[{style}]{item.status.value}[/]", item.why)
+    return table
+
+
+def rows_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a plain table."""
+    table = _table(title, *columns)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def size(count: int) -> str:
+    """Return a byte count for people, in decimal units."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return ""
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
