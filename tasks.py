@@ -44,9 +44,10 @@ def lock(context: Context, recipe: str = "tiny", diff: bool = False) -> None:
     """Resolve the recipe's names to digests and write recipe.lock (--diff: only show what would change)."""
     from release import lock as locks
     from release.errors import LockError
-    from release.line import open_line
+    from release.line import check_sources, open_line
 
     line = open_line(recipe)
+    check_sources(line)
     new = line.resolve()
     try:
         lines = locks.difference(locks.load(line.recipe), new)

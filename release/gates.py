@@ -99,7 +99,7 @@ def judge_all(gates: tuple[Gate, ...], evidence: Mapping[str, Evidence]) -> Verd
 
 def gate(inputs: Inputs, params: Params) -> Result:
     """Judge the recipe's gates (host step). Writes verdicts.json; never raises for a failed gate."""
-    evidence = {name: _read(name, folder) for name, folder in inputs.items()}
+    evidence = {name: _read(name, given.folder) for name, given in inputs.items()}
     gates = parse_gates(params.get("gates", []), tuple(sorted(inputs)))
     return Result(new={VERDICTS_FILE: dump(judge_all(gates, evidence)).encode()})
 

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.formats import evidence
-from release import assemble, card, closure, gates, machine, pipeline, recipe, verdicts
+from recipes.formats.checkpoint import open_checkpoint
+from release import assemble, closure, gates, machine, pipeline, recipe, verdicts
 from release import lock as locks
+from release.card import step as card_step
 from release.derivation import Site, Step
 from release.digest import Tree
 from release.engines.environment import uv_version
 from release.engines.host import HostEngine
 from release.engines.local import LocalEngine
-from release.errors import UsageError
+from release.errors import ConfigError, UsageError
 from release.hoststep import HostStep
 from release.images import Image, this_platform
 from release.images import load as load_image
@@ -30,15 +32,15 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 HOST_STEPS: Mapping[str, HostStep] = {
     "gate": gates.GATE,
-    "card": card.CARD,
+    "card": card_step.CARD,
     "assemble": assemble.ASSEMBLE,
 }
 
 CHECKS: Mapping[str, Check] = {
-    "proofs": lambda folder: gates.require_proofs(
+    "proofs": lambda folder: verdicts.require_proofs(
         evidence.parse((folder / evidence.EVIDENCE_FILE).read_text())
     ),
-    "gates": lambda folder: gates.require(
+    "gates": lambda folder: verdicts.require(
         verdicts.parse((folder / verdicts.VERDICTS_FILE).read_text())
     ),
 }
@@ -146,9 +148,28 @@ def keep(line: Line, version: str, done: Mapping[str, Done]) -> None:
     durable.write(line.store.root / "roots" / line.recipe.name / version, text.encode())
 
 
+def check_sources(line: Line) -> None:
+    """Open both checkpoints: a shard that is missing, cut short or lies about itself ends here.
+
+    Raises ConfigError that names the file. Only headers are read.
+    """
+    for name in recipe.CHECKPOINTS:
+        path = recipe.source_path(line.recipe, line.recipe.sources[name])
+        try:
+            open_checkpoint(path)
+        except ValueError as error:
+            raise ConfigError(
+                f"source {name} ({path}): {error}",
+                why="Nothing was built from it and nothing was changed.",
+                hint="fetch or save the checkpoint again, then lock it",
+            ) from error
+
+
 def _fetch(line: Line, steps: Graph) -> None:
-    for source in steps.sources:
-        if line.store.tree(source.digest) is None:
-            path = recipe.source_path(line.recipe, line.recipe.sources[source.name])
-            line.store.need(line.trees[source.name].size)
-            line.store.ingest(path, line.trees[source.name])
+    missing = [source for source in steps.sources if line.store.tree(source.digest) is None]
+    if missing:
+        check_sources(line)
+        line.store.need(sum(line.trees[source.name].size for source in missing))
+    for source in missing:
+        path = recipe.source_path(line.recipe, line.recipe.sources[source.name])
+        line.store.ingest(path, line.trees[source.name])

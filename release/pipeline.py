@@ -102,7 +102,17 @@ def _smoke(kind: str, serve: Mapping[str, Json], wanted: Recipe) -> Step:
         does="smoke",
         image="serve",
         inputs={"tree": f"configure-{kind}", "prompts": "prompts"},
-        params={**wanted.smoke, "serve": dict(serve), "sampling": dict(wanted.sampling)},
+        params={
+            "serve": dict(serve),
+            "sampling": {
+                **wanted.sampling,
+                "max_tokens": wanted.smoke.max_tokens,
+                "seed": wanted.smoke.seed,
+            },
+            "drives": dict(wanted.smoke.drives),
+            "startup_timeout_s": wanted.smoke.startup_timeout_s,
+            "request_timeout_s": wanted.smoke.request_timeout_s,
+        },
         measures=True,
         timeout_s=1800,
     )

@@ -14,7 +14,8 @@ from release.tables import Table, expect_format, read
 
 FORMAT = 1
 RECIPE_FILE = "recipe.toml"
-SOURCES = ("base", "master", "calibration", "prompts", "chat_template", "templates")
+CHECKPOINTS = ("base", "master")
+SOURCES = (*CHECKPOINTS, "calibration", "prompts", "chat_template", "templates")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,17 @@ class Repos:
 
     master: str
     nvfp4: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Smoke:
+    """How a served tree is driven. ``drives`` is checked by the step that drives."""
+
+    max_tokens: int
+    seed: int
+    startup_timeout_s: int
+    request_timeout_s: int
+    drives: Mapping[str, Json]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +53,7 @@ class Recipe:
     sampling: Mapping[str, Json]
     serve_nvfp4: Mapping[str, Json]
     serve_master: Mapping[str, Json]
-    smoke: Mapping[str, Json]
+    smoke: Smoke
     gates: tuple[Mapping[str, Json], ...]
     card: Mapping[str, Json]
 
@@ -67,6 +79,8 @@ def load(folder: Path) -> Recipe:
     expect_format(table, FORMAT)
     quantize = table.take_table("quantize")
     serve = table.take_table("serve")
+    of_nvfp4, of_master = (serve.take_table(kind).take_rest() for kind in ("nvfp4", "master"))
+    common = serve.take_rest()
     recipe = Recipe(
         name=table.take("name", str),
         folder=folder,
@@ -78,14 +92,13 @@ def load(folder: Path) -> Recipe:
         max_shard_size=quantize.take("max_shard_size", str),
         calibrate=_calibrate(table.take_table("calibrate")),
         sampling=_sampling(table.take_table("sampling")),
-        serve_nvfp4=serve.take_table("nvfp4").take_rest(),
-        serve_master=serve.take_table("master").take_rest(),
-        smoke=table.take_table("smoke").take_rest(),
+        serve_nvfp4={**common, **of_nvfp4},
+        serve_master={**common, **of_master},
+        smoke=_smoke(table.take_table("smoke")),
         gates=table.take_rows("gates", lambda row: row.take_rest()),
         card=table.take_table("card").take_rest(),
     )
     quantize.done()
-    serve.done()
     table.done()
     return recipe
 
@@ -123,6 +136,18 @@ def _sampling(table: Table) -> Mapping[str, Json]:
     }
     table.done()
     return params
+
+
+def _smoke(table: Table) -> Smoke:
+    smoke = Smoke(
+        max_tokens=table.take("max_tokens", int),
+        seed=table.take("seed", int),
+        startup_timeout_s=table.take("startup_timeout_s", int),
+        request_timeout_s=table.take("request_timeout_s", int),
+        drives=table.take_table("drives").take_rest(),
+    )
+    table.done()
+    return smoke
 
 
 def _one_of(table: Table, key: str, allowed: tuple[str, ...]) -> str:

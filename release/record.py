@@ -66,11 +66,10 @@ def parse(text: str) -> Record:
     data: Json = json.loads(text)
     if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
         raise ValueError(f"{RECORD_FILE}: expected format {FORMAT}")
-    return from_json(data)
+    return _from_json(data)
 
 
-def from_json(data: Mapping[str, Json]) -> Record:
-    """Build a record from its fields. Raises ValueError when one is missing or of another kind."""
+def _from_json(data: Mapping[str, Json]) -> Record:
     if _string(data, "kind") not in KINDS:
         raise ValueError(f"{RECORD_FILE}: kind: expected one of {KINDS}, got {data['kind']!r}")
     sibling = data.get("sibling")

@@ -24,6 +24,7 @@ from release.images import Image
 from release.store import Store, durable
 
 STAMP = "graftsmith.json"
+PHASES = ("Downloading", "Downloaded", " Downloaded", "Prepared", "Installed", "Bytecode", "Resolved")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,13 @@ def _build(image: Image, folder: Path, cache: Path, progress: Callable[[Update],
     shutil.rmtree(folder, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)
     python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
-    _uv("venv", "--quiet", "--relocatable", "--no-project", "--python", str(python), str(partial), cache=cache)
-    progress(Update(at=f"{at}: installing {image.lock.name}"))
-    _uv(
-        *("pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", "--link-mode", "hardlink"),
-        *("--python", str(partial / "bin" / "python"), str(image.lock)),
-        cache=cache,
-    )
+
+    def tell(line: str) -> None:
+        progress(Update(at=f"{at}: {line}"))
+
+    _uv(("venv", "--relocatable", "--no-project", "--python", str(python), str(partial)), cache, tell)
+    into = ("--python", str(partial / "bin" / "python"), "--link-mode", "hardlink")
+    _uv(("pip", "sync", "--require-hashes", "--compile-bytecode", *into, str(image.lock)), cache, tell)
     if image.overlay is not None:
         shutil.copytree(image.overlay, _site_packages(partial), dirs_exist_ok=True)
     size = _verify(partial, lambda done, total: progress(Update(at=f"{at}: verifying", done=done, total=total)))
@@ -90,12 +91,19 @@ def _build(image: Image, folder: Path, cache: Path, progress: Callable[[Update],
     durable.sync_folder(folder.parent)
 
 
-def _uv(*arguments: str, cache: Path) -> None:
+def _uv(arguments: tuple[str, ...], cache: Path, tell: Callable[[str], None]) -> None:
+    """Run uv and pass on what it says: it names each large download and each phase."""
     command = [str(uv()), "--cache-dir", str(cache), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
+    said: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith(PHASES):
+                tell(line.strip())
+    if process.returncode != 0:
         raise BuildError(
-            f"uv {' '.join(arguments[:2])} failed:\n{done.stderr.strip()[-2000:]}",
+            f"uv {' '.join(arguments[:2])} failed:\n{''.join(said).strip()[-2000:]}",
             why="The environment must hold exactly what the lock names.",
             hint="check the network, then run the same command again: what was downloaded is kept",
         )
@@ -123,8 +131,10 @@ def _records(site: Path) -> Iterator[tuple[Path, str]]:
     for record in sorted(site.glob("*.dist-info/RECORD")):
         with record.open(newline="") as file:
             for path, digest, *_ in csv.reader(file):
-                # What an installer writes itself (INSTALLER, scripts) has no wheel digest to meet.
-                if digest.startswith("sha256=") and not path.startswith(".."):
+                # What an installer writes itself (INSTALLER, scripts) has no wheel digest to meet,
+                # and bytecode that a wheel happens to hold was compiled anew from its source.
+                own = path.startswith("..") or path.endswith(".pyc")
+                if digest.startswith("sha256=") and not own:
                     yield site / path, digest.removeprefix("sha256=")
 
 

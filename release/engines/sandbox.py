@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from release.engines import landlock  # noqa: E402 (isolated mode has no project on its path)
 
 PR_SET_PDEATHSIG = 1
+PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
@@ -69,6 +70,7 @@ def _become_step(spec: dict[str, Any]) -> None:
         network = _cut_network()  # entering a user namespace clears the death signal: set it after
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         found = {"network": network, "filesystem": _cut_files(spec["read"], spec["write"])}
+        _drop_capabilities()
         os.write(1, json.dumps({"isolation": found}).encode() + b"\n")
         os.chdir(spec["cwd"])
         os.execve(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 (no shell is the point)
@@ -82,6 +84,15 @@ def _limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
+def _drop_capabilities() -> None:
+    """Take from root what makes it root: a step started by root is a plain user of its files.
+
+    Without this, CAP_PERFMON reads /proc/<host>/environ, where the tokens are.
+    """
+    for capability in range(64):
+        _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def _cut_network() -> str:

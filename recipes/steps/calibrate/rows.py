@@ -46,27 +46,24 @@ def read_rows(path: Path, count: int) -> list[Row]:
 
 
 def _parse(line: str, where: str) -> Row:
-    match strict_json.loads_table(line, where):
-        case {"id": str(name), "messages": [*messages], **rest} if messages and _tables(messages):
-            return Row(id=name, messages=messages, tools=_tools(rest, where), thinking=_thinking(rest, where))
-    raise ValueError(f"{where}: expected id and messages")
+    data = strict_json.loads_table(line, where)
+    name, messages = data.get("id"), _tables(data.get("messages"), f"{where}: messages")
+    if not isinstance(name, str) or not messages:
+        raise ValueError(f"{where}: expected an id and at least one message")
+    tools = _tables(data.get("tools"), f"{where}: tools")
+    return Row(id=name, messages=messages, tools=tools or None, thinking=_thinking(data, where))
 
 
-def _tools(rest: Mapping[str, object], where: str) -> list[Mapping[str, object]] | None:
-    tools = rest.get("tools")
-    if tools is None:
-        return None
-    if not isinstance(tools, list) or not _tables(tools):
-        raise ValueError(f"{where}: tools: expected a list of tables, got {type(tools).__name__}")
-    return tools or None
-
-
-def _thinking(rest: Mapping[str, object], where: str) -> bool | None:
-    thinking = rest.get("thinking")
+def _thinking(data: Mapping[str, object], where: str) -> bool | None:
+    thinking = data.get("thinking")
     if thinking is None or isinstance(thinking, bool):
         return thinking
     raise ValueError(f"{where}: thinking: expected true or false, got {thinking!r}")
 
 
-def _tables(items: Sequence[object]) -> bool:
-    return all(isinstance(item, dict) for item in items)
+def _tables(value: object, where: str) -> list[dict[str, object]]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ValueError(f"{where}: expected a list of tables, got {type(value).__name__}")
+    return value

@@ -3,11 +3,12 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
+import modelopt
 import modelopt.torch.quantization as mtq
 import torch
+import transformers
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
@@ -16,8 +17,6 @@ from recipes.formats.checkpoint import open_checkpoint
 from recipes.formats.qwen3_5 import Layout, parse_layout
 from recipes.formats.step import Exit, StepError
 from recipes.steps.modelopt_nvfp4.rules import InProjAb, Rules, quant_config
-
-PACKAGES = ("torch", "nvidia-modelopt", "transformers")
 
 
 def load_layout(master: Path) -> Layout:
@@ -91,7 +90,11 @@ def zero_ranges_refused() -> Iterator[None]:
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that decide the result."""
-    return {name: version(name) for name in PACKAGES}
+    return {
+        "nvidia-modelopt": str(modelopt.__version__),
+        "torch": str(torch.__version__),
+        "transformers": str(transformers.__version__),
+    }
 
 
 def _is_quantized(module: nn.Module) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from recipes.formats import strict_json
 from recipes.formats.step import Exit, StepError, Workdir
 
 NEVER_QUANTIZED = ("*visual*", "*lm_head*", "*mtp*", "*embed_tokens*")
@@ -35,10 +36,10 @@ def parse_rules(work: Workdir) -> Rules:
 
     Raises StepError when one is missing or of another form.
     """
-    keep = work.param("keep_bf16", list)
-    assert isinstance(keep, list)
-    if not all(isinstance(pattern, str) and pattern for pattern in keep):
-        raise StepError(f"params.json: keep_bf16: expected patterns, got {keep}", Exit.CONFIG)
+    try:
+        keep = strict_json.strings(work.params, "keep_bf16", "params.json")
+    except ValueError as error:
+        raise StepError(str(error), Exit.CONFIG) from error
     mode = str(work.param("in_proj_ab", str))
     if mode not in list(InProjAb):
         raise StepError(f"params.json: in_proj_ab: expected nvfp4 or bf16, got {mode}", Exit.CONFIG)

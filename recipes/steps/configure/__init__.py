@@ -1,0 +1,1 @@
+"""Give a grafted tree its configs, tokenizer and chat template."""

@@ -1,0 +1,1 @@
+"""Prove from bytes what the model card will claim about both trees."""

@@ -1,0 +1,169 @@
+"""Serve the tree, ask the battery, measure acceptance and throughput.
+
+Takes ``tree`` (a release tree with its draft head) and ``prompts``; writes
+``evidence.json`` and ``replies.jsonl``, one line per reply of the acceptance drive:
+what was said, for people, and how many drafts it took, for a paired bootstrap.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from recipes.formats import evidence, progress
+from recipes.formats.evidence import Evidence, Measurement
+from recipes.formats.step import Exit, StepError, Workdir
+from recipes.steps.smoke import battery, figures, metrics, profile, serverlog
+from recipes.steps.smoke.battery import Prompt
+from recipes.steps.smoke.drive import Drive, Request, drive, fixed_length, natural
+from recipes.steps.smoke.metrics import Drafting, Reading
+from recipes.steps.smoke.profile import Load, Profile
+from recipes.steps.smoke.server import Server, free_port, serving
+
+REPLIES_FILE = "replies.jsonl"
+WARMUP_TOKENS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A drive between two readings of the server's counters."""
+
+    drive: Drive
+    before: Reading
+    after: Reading
+
+
+def main(work: Workdir) -> None:
+    """Measure the tree and write the evidence."""
+    wanted = profile.parse(work.params)
+    prompts = battery.parse((work.input("prompts") / battery.PROMPTS_FILE).read_text())
+    port = free_port()
+    argv = profile.argv(wanted.serve, sys.executable, work.input("tree"), port)
+    env = profile.environment(os.environ, work.state)
+    log = work.state / "server.log"
+    with serving(argv, env, log, port, wanted.startup_timeout_s, _waiting) as server:
+        found = _measure(server, wanted, prompts, work)
+    work.new(evidence.EVIDENCE_FILE).write_text(evidence.dump(found))
+
+
+def _measure(server: Server, wanted: Profile, prompts: Sequence[Prompt], work: Workdir) -> Evidence:
+    if wanted.serve.expect_kernel:
+        serverlog.require_kernel(server.log_text(), wanted.serve.expect_kernel)
+    _warm_up(server, wanted, prompts)
+    answered = _accept(server, wanted, prompts)
+    work.new(REPLIES_FILE).write_text(_replies(answered.drive))
+    return Evidence(
+        measurements=(
+            figures.ready(server.ready_s),
+            figures.stop_rate(answered.drive.replies),
+            *_acceptance(answered, wanted),
+            *_throughput(server, wanted, prompts),
+        ),
+        facts={**_facts(server, wanted, answered), **_counted(answered, wanted)},
+    )
+
+
+def _warm_up(server: Server, wanted: Profile, prompts: Sequence[Prompt]) -> None:
+    count = wanted.acceptance_concurrency
+    requests = fixed_length(prompts, wanted.sampling, count, WARMUP_TOKENS)
+    _drive(server, wanted, requests, count, "warm-up")
+
+
+def _accept(server: Server, wanted: Profile, prompts: Sequence[Prompt]) -> Measured:
+    requests = natural(prompts, wanted.sampling)
+    return _between(
+        server, lambda: _drive(server, wanted, requests, wanted.acceptance_concurrency, "acceptance")
+    )
+
+
+def _acceptance(answered: Measured, wanted: Profile) -> list[Measurement]:
+    """Return what the draft head achieved; nothing when none was asked for."""
+    if not wanted.serve.speculative_tokens:
+        return []
+    drafting = _drafting(answered)
+    replies = answered.drive.replies
+    figures.agreement(drafting, replies)
+    return [*figures.acceptance(drafting, replies), *figures.acceptance_by_domain(replies)]
+
+
+def _counted(answered: Measured, wanted: Profile) -> Mapping[str, object]:
+    """Return the counts behind the acceptance, and how far they are from the replies' tokens."""
+    if not wanted.serve.speculative_tokens:
+        return {}
+    drafting = _drafting(answered)
+    off = figures.discrepancy(drafting, answered.drive, wanted.serve.speculative_tokens)
+    return {"drafting": asdict(drafting), "token_count_discrepancy": off}
+
+
+def _drafting(answered: Measured) -> Drafting:
+    drafting = metrics.spec_decode(answered.before, answered.after)
+    if drafting is None:
+        raise StepError(
+            "a draft head was asked for, but /metrics has no vllm:spec_decode_* counters: the server runs "
+            "without speculative decoding, or this version names them otherwise",
+            Exit.PROOF,
+        )
+    return drafting
+
+
+def _throughput(server: Server, wanted: Profile, prompts: Sequence[Prompt]) -> list[Measurement]:
+    result = []
+    for load in wanted.throughput:
+        measured = _loaded(server, wanted, prompts, load)
+        result.append(figures.throughput(load, measured.drive))
+        first = metrics.mean_time_to_first_token(measured.before, measured.after)
+        if first is not None:
+            result.append(figures.time_to_first_token(load, first))
+    return result
+
+
+def _loaded(server: Server, wanted: Profile, prompts: Sequence[Prompt], load: Load) -> Measured:
+    """Drive one load, after a full batch that is thrown away."""
+    name = f"throughput at {load.concurrency}"
+    discarded = fixed_length(prompts, wanted.sampling, load.concurrency, load.tokens)
+    requests = fixed_length(prompts, wanted.sampling, load.requests, load.tokens)
+    _drive(server, wanted, discarded, load.concurrency, f"{name}: first batch")
+    return _between(server, lambda: _drive(server, wanted, requests, load.concurrency, name))
+
+
+def _between(server: Server, run: Callable[[], Drive]) -> Measured:
+    before = metrics.parse(server.get("/metrics"))
+    finished = run()
+    return Measured(drive=finished, before=before, after=metrics.parse(server.get("/metrics")))
+
+
+def _drive(
+    server: Server, wanted: Profile, requests: Sequence[Request], concurrency: int, name: str
+) -> Drive:
+    def done(count: int) -> None:
+        progress.update(name, count, len(requests), "requests")
+
+    try:
+        return drive(server.port, requests, concurrency, wanted.request_timeout_s, done)
+    except StepError as error:
+        raise StepError(f"{name}: {error}\n{server.tail()}", Exit.BUILD) from error
+
+
+def _facts(server: Server, wanted: Profile, answered: Measured) -> Mapping[str, object]:
+    log = server.log_text()
+    return {
+        "engine": "vllm",
+        "engine_version": json.loads(server.get("/version"))["version"],
+        "flags": profile.flags(wanted.serve),
+        "kernel": serverlog.kernel(log),
+        "log_warnings": serverlog.doubts(log),
+        "profile": asdict(wanted),
+        "prompts": len(answered.drive.replies),
+        "reply_tokens": answered.drive.tokens,
+        "speculative_tokens": wanted.serve.speculative_tokens,
+    }
+
+
+def _replies(finished: Drive) -> str:
+    lines = (json.dumps(asdict(reply), sort_keys=True) for reply in finished.replies)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _waiting(seconds: float) -> None:
+    progress.update("starting the server", int(seconds), 0, "s")

@@ -1,0 +1,114 @@
+"""The host step ``assemble``: one repo's release tree, ready to publish.
+
+Model files and card are taken as they are; evidence goes to ``evidence/<input>/``;
+``release.json`` says what the release is and ``SHA256SUMS`` what every file is. Only names
+of an allow-list pass: nothing that runs, nothing hidden, nothing unexpected.
+
+Params::
+
+    {"kind": "nvfp4", "version": "1.0.0", "recipe": "tiny", "repo": "owner/name",
+     "sibling_repo": "owner/other", "lock": "<digest>"}
+
+The promised bytes are the digests of inputs ``tree`` and ``sibling``: both repos' model files.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from recipes.formats.step import Taken
+from release.digest import File, Tree, sha256_bytes
+from release.errors import ConfigError
+from release.hoststep import HostStep, Inputs, Params, Result
+from release.record import KINDS, RECORD_FILE, Record, Sibling, dump
+from release.reponame import RepoName
+from release.tables import Table
+
+SUMS_FILE = "SHA256SUMS"
+WHOLE = ("tree", "card")
+"""Inputs whose every file is part of the release."""
+
+EVIDENCE = {
+    "prove": ("evidence.json", "ledger.json"),
+    "gate": ("verdicts.json",),
+    "smoke-nvfp4": ("evidence.json", "replies.jsonl"),
+    "smoke-master": ("evidence.json", "replies.jsonl"),
+}
+CALIBRATION = {"calibrate": ("calibration.json", "evidence.json")}
+"""Published with the quantized repo: its weights follow from the master and this."""
+
+SUFFIXES = (".safetensors", ".json", ".jsonl", ".jinja", ".md", ".txt")
+NAMES = ("LICENSE", "NOTICE", SUMS_FILE)
+
+
+def assemble(inputs: Inputs, params: Params) -> Result:
+    """Put one repo's tree together (host step).
+
+    Raises ConfigError for a file that no release holds, for one that two inputs bring, and
+    for a missing file or param.
+    """
+    record = _record(inputs, params)
+    taken = {**_whole(inputs), **_evidence(inputs, record.kind)}
+    for path in taken:
+        _refuse_unexpected(path)
+    text = dump(record).encode()
+    files = {path: inputs[source.input].tree.files[source.path] for path, source in taken.items()}
+    files[RECORD_FILE] = File(sha256_bytes(text), len(text))
+    return Result(new={RECORD_FILE: text, SUMS_FILE: Tree(files).sums().encode()}, taken=taken)
+
+
+ASSEMBLE = HostStep(assemble, revision=1)
+
+
+def _record(inputs: Inputs, params: Params) -> Record:
+    table = Table(Path("params"), params)
+    kind, version = table.take("kind", str), table.take("version", str)
+    if kind not in KINDS:
+        raise table.error("kind", " or ".join(KINDS), repr(kind))
+    sibling = inputs["sibling"].tree.digest
+    other = "master" if kind == "nvfp4" else "nvfp4"
+    record = Record(
+        recipe=table.take("recipe", str),
+        version=version,
+        kind=kind,
+        repo=str(RepoName.parse(table.take("repo", str))),
+        sibling=Sibling(
+            repo=str(RepoName.parse(table.take("sibling_repo", str))), version=version, tree=sibling
+        ),
+        lock=table.take("lock", str),
+        promised={kind: inputs["tree"].tree.digest, other: sibling},
+        evidence={name: inputs[name].tree.digest for name in sorted(EVIDENCE | CALIBRATION)},
+    )
+    table.done()
+    return record
+
+
+def _whole(inputs: Inputs) -> dict[str, Taken]:
+    taken: dict[str, Taken] = {}
+    for name in WHOLE:
+        for path in inputs[name].tree.files:
+            if path in taken:
+                raise ConfigError(f"{path}: expected from one input, got {taken[path].input} and {name}")
+            if path in (RECORD_FILE, SUMS_FILE) or path.startswith("evidence/"):
+                raise ConfigError(f"{name}/{path}: assemble writes this path itself")
+            taken[path] = Taken(name, path)
+    return taken
+
+
+def _evidence(inputs: Inputs, kind: str) -> Mapping[str, Taken]:
+    wanted = EVIDENCE | CALIBRATION if kind == "nvfp4" else EVIDENCE
+    for name, paths in wanted.items():
+        for path in paths:
+            if path not in inputs[name].tree.files:
+                raise ConfigError(f"{name}/{path}: expected evidence, got no such file")
+    return {f"evidence/{name}/{path}": Taken(name, path) for name, paths in wanted.items() for path in paths}
+
+
+def _refuse_unexpected(path: str) -> None:
+    parts = PurePosixPath(path).parts
+    hidden = any(part.startswith(".") for part in parts)
+    if hidden or not (parts[-1] in NAMES or parts[-1].endswith(SUFFIXES)):
+        raise ConfigError(
+            f"{path}: no release holds such a file",
+            why=f"Only {', '.join(SUFFIXES)} and {', '.join(NAMES)} are published: nothing that can run.",
+            hint="keep it out of the step that brings it, or extend the allow-list of assemble",
+        )

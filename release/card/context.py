@@ -1,0 +1,207 @@
+"""The context of a card: everything that its template may say, decided before it is rendered.
+
+Pure: evidence, ledgers, verdicts and the recipe's facts come in, one frozen value comes out.
+What the card would claim without evidence is refused here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recipes.formats.calibration import Calibration
+from recipes.formats.evidence import Evidence
+from recipes.formats.qwen3_5 import Kind
+from release.card.architecture import Architecture
+from release.card.facts import CardFacts, DraftHead
+from release.card.figures import NVFP4, Figure, Row, required, rows
+from release.card.ledger import Ledger
+from release.card.licences import Licensed, closure
+from release.card.markdown import escape
+from release.card.profile import Profile, read_profile
+from release.errors import ConfigError, GateError, ProofError
+from release.record import Sibling
+from release.verdicts import Proved, Verdict, Verdicts, refuse_failed, require
+
+NEVER_QUANTIZED = (Kind.LM_HEAD, Kind.MTP, Kind.VISION, Kind.CONV1D)
+"""The BF16-head invariant: kinds that no packed byte may be found in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Which repo the card is for."""
+
+    kind: str
+    version: str
+    repo: str
+    sibling: Sibling
+    lock: str
+    sources: tuple[tuple[str, str], ...]
+    images: tuple[tuple[str, str], ...]
+    machine: tuple[tuple[str, str], ...]
+    draft: bool
+
+    @property
+    def repos(self) -> Mapping[str, str]:
+        """The two repos by kind."""
+        other = "master" if self.kind == "nvfp4" else "nvfp4"
+        return {self.kind: self.repo, other: self.sibling.repo}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the steps found out: the card quotes nothing else."""
+
+    evidence: Mapping[str, Evidence]
+    verdicts: Verdicts
+    ledgers: Mapping[str, Ledger]
+    calibration: Calibration
+    replies: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationLine:
+    """The calibration in words; the ranges themselves are published as a file."""
+
+    rows: int
+    tokens: int
+    max_seq_len: int
+    groups: int
+    versions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a card's template may say. Every text in it is safe inside Markdown."""
+
+    target: Target
+    facts: CardFacts
+    licences: tuple[Licensed, ...]
+    architecture: Architecture
+    ignore: tuple[str, ...]
+    gates_packed: bool
+    ledgers: Mapping[str, Ledger]
+    calibration: CalibrationLine
+    performance: tuple[Row, ...]
+    acceptance: Mapping[str, Figure]
+    machine: tuple[tuple[str, str], ...]
+    gates: tuple[Verdict, ...]
+    proofs: tuple[Proved, ...]
+    replies: Mapping[str, int]
+    profile: Profile
+    serve_command: tuple[str, ...]
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the tree that this card is for."""
+        return self.ledgers[self.target.kind]
+
+    def proved(self, name: str) -> bool:
+        """Tell whether the proof called ``name`` was made and holds."""
+        return any(proof.holds for proof in self.proofs if proof.name == name)
+
+
+def build(
+    target: Target, facts: CardFacts, architecture: Architecture, ignore: tuple[str, ...], found: Found
+) -> Context:
+    """Put the context together.
+
+    Raises ProofError, GateError or ConfigError when the card would state what the evidence
+    does not hold, unless the card is a draft.
+    """
+    _refuse_missing_ledgers(found.ledgers)
+    if target.kind == "master" and facts.serve.quantization:
+        raise ConfigError(
+            "card.serve.quantization: expected none on the master's card: nothing there is quantized"
+        )
+    if not target.draft:
+        require(found.verdicts)
+        _refuse_unproved(target, facts, found)
+    return Context(
+        target=target,
+        facts=facts,
+        licences=closure(facts),
+        architecture=architecture,
+        ignore=ignore,
+        gates_packed=found.evidence["prove"].facts.get("in_proj_ab") == "nvfp4",
+        ledgers=found.ledgers,
+        calibration=_calibration(found.calibration),
+        performance=rows(found.evidence[NVFP4], found.evidence["smoke-master"]),
+        acceptance=required(found.evidence, draft=target.draft),
+        machine=_machine(found.evidence[NVFP4], target),
+        gates=tuple(_escaped(gate) for gate in found.verdicts.gates),
+        proofs=tuple(_escaped_proof(proof) for proof in found.verdicts.proofs),
+        replies=found.replies,
+        profile=profile,
+        serve_command=profile.command(target.repo, target.version, facts.hub, facts.serve_env),
+    )
+
+
+def _refuse_missing_ledgers(ledgers: Mapping[str, Ledger]) -> None:
+    for kind in ("master", "nvfp4"):
+        if kind not in ledgers:
+            raise ConfigError(
+                f"prove/ledger.json: trees: expected {kind}, got {', '.join(ledgers) or 'nothing'}"
+            )
+
+
+def _refuse_unproved(target: Target, facts: CardFacts, found: Found) -> None:
+    head = f"mtp-verbatim-{target.kind}"
+    realigned = facts.draft_head is DraftHead.REALIGNED
+    refuse_failed(proof for proof in found.verdicts.proofs if not (realigned and proof.name == head))
+    outcome = {proof.name: proof.holds for proof in found.verdicts.proofs}
+    claims = {head: not realigned}
+    claims |= {f"vision-verbatim-{target.kind}": True} if facts.vision_frozen else {}
+    for name, claimed in claims.items():
+        if outcome.get(name) is not claimed:
+            told = {True: "holds", False: "does not hold", None: "was not made"}[outcome.get(name)]
+            raise ProofError(
+                f"the recipe's words for the card and proof {name} disagree: the proof {told}",
+                hint="read it with: invoke log prove, or correct draft_head or vision_frozen in recipe.toml",
+            )
+    ledger = found.ledgers[target.kind]
+    for kind in NEVER_QUANTIZED:
+        if ledger.find(kind) and not ledger.all_bf16(kind):
+            raise ProofError(
+                f"{kind} is not all BF16 in the {target.kind} tree, and the card says that it is"
+            )
+
+
+def _calibration(found: Calibration) -> CalibrationLine:
+    return CalibrationLine(
+        rows=found.rows,
+        tokens=found.tokens,
+        max_seq_len=found.max_seq_len,
+        groups=len(found.ranges),
+        versions=tuple((escape(name), escape(value)) for name, value in sorted(found.versions.items())),
+    )
+
+
+def _machine(smoke: Evidence, target: Target) -> tuple[tuple[str, str], ...]:
+    """Return the machine and the engine that the figures were measured on."""
+    facts, told = smoke.facts, smoke.facts.get("machine")
+    machine = tuple(sorted((str(k), str(v)) for k, v in told.items())) if isinstance(told, dict) else ()
+    if not (machine or target.machine or target.draft):
+        raise GateError(
+            f"{NVFP4}: facts.machine is missing: on what were the figures measured?",
+            why="A figure without its machine says nothing.",
+        )
+    engine = " ".join(str(facts[key]) for key in ("engine", "engine_version") if facts.get(key))
+    rows = (*(machine or target.machine), ("server", engine), ("kernel", str(facts.get("kernel") or "")))
+    return tuple((escape(name), escape(value)) for name, value in rows if value)
+
+
+def _escaped(gate: Verdict) -> Verdict:
+    return Verdict(
+        name=gate.name,
+        holds=gate.holds,
+        value=gate.value,
+        baseline=gate.baseline,
+        threshold=gate.threshold,
+        direction=gate.direction,
+        unit=escape(gate.unit),
+        n=gate.n,
+        sentence=escape(gate.sentence),
+    )
+
+
+def _escaped_proof(proof: Proved) -> Proved:
+    return Proved(name=proof.name, holds=proof.holds, found=escape(proof.found))

@@ -1,0 +1,106 @@
+"""``invoke release``, top-down: plan, prepare, publish, say where everything is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from release import line as lines
+from release import pipeline, verdicts
+from release.hub.folder import FolderHub
+from release.hub.transaction import Outcome, Release, RepoTree, State, publish
+from release.line import Line
+from release.plan import Graph, Status
+from release.realize import Done
+from release.report.terminal import Terminal, plan_table, rows_table, size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Both trees of a version, assembled in the store and not yet published."""
+
+    line: Line
+    steps: Graph
+    version: str
+    done: Mapping[str, Done]
+
+
+def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *, dry_run: bool) -> None:
+    """Release both repos of a line as one version, or print the plan."""
+    lines.parse_version(version)
+    line = lines.open_line(recipe)
+    steps = pipeline.graph(line.recipe, line.locked(), version)
+    planned = lines.plan_line(line, steps)
+    if dry_run:
+        terminal.console.print(plan_table(planned))
+        return
+    waiting = sum(item.status is not Status.HIT for item in planned)
+    terminal.console.print(f"{line.recipe.name} {version}: {len(planned)} steps, {waiting} to build")
+    prepared = prepare(line, steps, version, terminal)
+    outcome = publish(FolderHub(hub), _release(prepared))
+    lines.keep(line, version, prepared.done)
+    _report(prepared, outcome, terminal)
+
+
+def prepare(line: Line, steps: Graph, version: str, terminal: Terminal) -> Prepared:
+    """Build, prove, measure, gate and assemble both trees; whatever is there is not built again."""
+    try:
+        done = lines.realize_line(line, steps, terminal)
+    finally:
+        terminal.stop()
+    return Prepared(line=line, steps=steps, version=version, done=done)
+
+
+def _release(prepared: Prepared) -> Release:
+    repos = prepared.line.recipe.repos
+    return Release(
+        version=prepared.version,
+        repos=(
+            _repo_tree(prepared, "assemble-master", repos.master),
+            _repo_tree(prepared, "assemble-nvfp4", repos.nvfp4),
+        ),
+    )
+
+
+def _repo_tree(prepared: Prepared, step: str, repo: str) -> RepoTree:
+    store, digest = prepared.line.store, prepared.done[step].tree
+    tree = store.tree(digest)
+    assert tree is not None, f"{step} was realized a moment ago"
+    return RepoTree(repo=repo, root=store.folder(digest, step), tree=tree)
+
+
+def _report(prepared: Prepared, outcome: Outcome, terminal: Terminal) -> None:
+    store = prepared.line.store
+    folder = store.folder(prepared.done["gate"].tree, "gate")
+    judged = verdicts.parse((folder / verdicts.VERDICTS_FILE).read_text())
+    console = terminal.console
+    console.print()
+    console.print(
+        rows_table(
+            "steps",
+            ("step", "key", "", "size", "seconds", "isolation"),
+            [
+                (
+                    name,
+                    done.key[:8],
+                    "built" if done.built else "hit",
+                    size(done.size),
+                    f"{done.seconds:.1f}",
+                    ", ".join(done.isolation.values()),
+                )
+                for name, done in prepared.done.items()
+            ],
+        )
+    )
+    console.print()
+    gates = [("✓" if gate.holds else "✗", gate.name, gate.sentence) for gate in judged.gates]
+    proofs = [("✓" if proof.holds else "✗", proof.name, proof.found) for proof in judged.proofs]
+    console.print(rows_table("proofs", ("", "proof", "found"), proofs))
+    console.print()
+    console.print(rows_table("gates", ("", "gate", "verdict"), gates))
+    console.print()
+    said = "is released" if outcome.state is State.PUBLISHED else "was released before; nothing changed"
+    console.print(f"{prepared.line.recipe.name} {outcome.version} {said}:")
+    for repo in outcome.repos:
+        console.print(f"  {repo.repo} v{outcome.version}", markup=False)
+        console.print(f"    {repo.where}", markup=False)
+    console.print("to check one: cd into it, then `sha256sum --check SHA256SUMS`", markup=False)

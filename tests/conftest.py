@@ -1,0 +1,39 @@
+"""Fixtures that several rooms' tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--renew-golden``: write golden files anew; read them in the diff."""
+    parser.addoption("--renew-golden", action="store_true", help="write the golden files anew")
+
+
+def environment_python(image: str) -> Path:
+    """Return the interpreter of an image's environment, built from its lock where it is missing."""
+    named = os.environ.get(f"GRAFTSMITH_TEST_{image.upper()}_PYTHON")
+    if named:
+        return Path(named)
+    from release.engines import environment
+    from release.images import load
+    from release.store import Store, default_root
+
+    store = Store(default_root())
+    loaded = load(PROJECT / "images", image, "cpu", store.stat_cache)
+    return environment.provide(loaded, store, lambda _: None).python
+
+
+@pytest.fixture(scope="session")
+def quantize_python() -> Path:
+    """The interpreter with torch, transformers and modelopt."""
+    return environment_python("quantize")
+
+
+@pytest.fixture(scope="session")
+def serve_python() -> Path:
+    """The interpreter with vLLM."""
+    return environment_python("serve")

@@ -1,0 +1,1 @@
+"""The card: what it says, and what it refuses to say."""

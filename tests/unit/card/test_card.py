@@ -1,0 +1,208 @@
+"""Whole cards: the golden text of both kinds, and every claim that a card refuses to make."""
+
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from release.card.step import CARD as STEP
+from release.digest import Json, sha256_bytes
+from release.errors import ConfigError, GateError, GraftsmithError, ProofError
+from tests.unit.card.inputs import TEMPLATES, Case, params, shown
+
+GOLDEN = Path(__file__).parent / "golden"
+KINDS = ("nvfp4", "master")
+
+
+def _render(root: Path, kind: str, case: Case, **changes: Json) -> dict[str, str]:
+    inputs = case.write(root)
+    new = STEP.function(inputs, {**params(kind), **changes}).new
+    return {name: data.decode() for name, data in new.items()}
+
+
+def _metadata(text: str) -> dict[str, Json]:
+    data: dict[str, Json] = ModelCard(text).data.to_dict()  # type: ignore[no-untyped-call]
+    return data
+
+
+def _with(kind: str, **changes: Json) -> Json:
+    card = params(kind)["card"]
+    assert isinstance(card, dict)
+    return {**card, **changes}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["README.md", "NOTICE"])
+def test_the_golden_text(kind: str, name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    text = _render(tmp_path, kind, Case())[name]
+    golden = GOLDEN / f"{kind}.{name}"
+    if request.config.getoption("--renew-golden"):
+        golden.write_text(text)
+    assert text == golden.read_text(), "renew with --renew-golden, and raise the revision of CARD"
+
+
+def test_the_output_changes_only_with_the_revision(request: pytest.FixtureRequest) -> None:
+    names = sorted(path.name for path in GOLDEN.iterdir() if path.name != "revision.txt")
+    outputs = sha256_bytes(b"".join((GOLDEN / name).read_bytes() for name in names))
+    pinned = GOLDEN / "revision.txt"
+    if request.config.getoption("--renew-golden"):
+        pinned.write_text(f"{STEP.revision} {outputs}\n")
+    assert pinned.read_text() == f"{STEP.revision} {outputs}\n", "raise the revision of CARD"
+
+
+def test_the_licence_is_the_whole_text(tmp_path: Path) -> None:
+    text = _render(tmp_path, "nvfp4", Case())["LICENSE"]
+    assert "Version 2.0, January 2004" in text
+    assert text.rstrip().endswith("limitations under the License.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "relation"),
+    [("nvfp4", "graftsmith/tiny", "quantized"), ("master", "graftsmith/tiny-base", "finetune")],
+)
+def test_the_hub_can_draw_the_model_tree(kind: str, base: str, relation: str, tmp_path: Path) -> None:
+    data = _metadata(_render(tmp_path, kind, Case())["README.md"])
+    assert (data["base_model"], data["base_model_relation"]) == (base, relation)
+    assert (data["library_name"], data["pipeline_tag"]) == ("transformers", "image-text-to-text")
+    assert data["license"] == "apache-2.0"
+
+
+def test_hub_datasets_stand_in_the_metadata(tmp_path: Path) -> None:
+    rows: Json = [
+        {
+            "stage": "SFT",
+            "name": "open-thoughts/OpenThoughts-114k",
+            "url": "https://huggingface.co/datasets/open-thoughts/OpenThoughts-114k",
+            "license": "Apache-2.0",
+        },
+        {"stage": "MOPD", "name": "the model's own frozen checkpoint", "license": "own"},
+    ]
+    text = _render(tmp_path, "master", Case(), card=_with("master", datasets=rows))["README.md"]
+    assert _metadata(text)["datasets"] == ["open-thoughts/OpenThoughts-114k"]
+    assert "none: the model's own outputs" in text
+
+
+def test_nothing_is_said_that_facts_have_refuted(tmp_path: Path) -> None:
+    for kind in KINDS:
+        text = _render(tmp_path / kind, kind, Case())["README.md"]
+        for word in ("lossless", "trust-remote-code", "*model.visual*", "GB10", "NVFP4_GEMM_BACKEND"):
+            assert word not in text
+
+
+@pytest.mark.parametrize(
+    ("case", "error", "words"),
+    [
+        (Case(proofs={"mtp-verbatim-nvfp4": False}), ProofError, "mtp-verbatim-nvfp4: 3 differ"),
+        (Case(proofs={"vision-verbatim-nvfp4": True}), ProofError, "mtp-verbatim-nvfp4.*was not made"),
+        (Case(proofs={"mtp-verbatim-nvfp4": True}), ProofError, "vision-verbatim-nvfp4.*was not made"),
+        (Case(lm_head="U8"), ProofError, "lm_head is not all BF16"),
+        (Case(acceptance={"nvfp4": 2.3, "master": 2.6}), GateError, "wanted at least 2.5"),
+        (Case(acceptance={"nvfp4": 2.6}, gates=[]), GateError, "smoke-master.acceptance_length"),
+    ],
+)
+def test_a_claim_without_evidence_is_not_rendered(
+    case: Case, error: type[GraftsmithError], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=words):
+        _render(tmp_path, "nvfp4", case)
+
+
+def test_a_re_aligned_head_is_said_to_be_one_only_when_its_bytes_differ(tmp_path: Path) -> None:
+    case = Case()
+    card = _with("nvfp4", draft_head="realigned")
+    with pytest.raises(ProofError, match="mtp-verbatim-nvfp4 disagree: the proof holds"):
+        _render(tmp_path / "same", "nvfp4", case, card=card)
+    case.proofs["mtp-verbatim-nvfp4"] = False
+    text = _render(tmp_path / "other", "nvfp4", case, card=card)["README.md"]
+    assert "re-aligned to the post-trained body" in text
+    assert "verbatim from the base" not in text
+
+
+def test_figures_without_their_machine_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(GateError, match="machine is missing"):
+        _render(tmp_path, "nvfp4", Case(), machine={})
+
+
+def test_a_draft_says_what_is_missing(tmp_path: Path) -> None:
+    case = Case(acceptance={"nvfp4": 2.65}, proofs={"mtp-verbatim-nvfp4": False})
+    text = _render(tmp_path, "nvfp4", case, draft=True, machine={})["README.md"]
+    assert "**Draft.**" in text
+    assert "| 2.65 (n=36) | not measured |" in text
+    assert "origin not proved" in text
+    assert "| `mtp-verbatim-nvfp4` | **no** | 3 differ |" in text
+    assert "proved byte for byte" not in text
+
+
+def test_a_template_with_a_gap_names_the_variable(tmp_path: Path) -> None:
+    templates = tmp_path / "templates"
+    templates.mkdir()
+    for path in TEMPLATES.iterdir():
+        (templates / path.name).write_bytes(path.read_bytes())
+    (templates / "README.nvfp4.md.jinja").write_text("{{ context.facts.subtitle }}")
+    inputs = {**Case().write(tmp_path), "templates": shown(templates)}
+    with pytest.raises(ConfigError, match=r"README\.nvfp4\.md\.jinja: .* has no attribute 'subtitle'"):
+        STEP.function(inputs, params("nvfp4"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("title", "Tiny\n# Free", "facts.title: a line break"),
+        ("summary", "a `b", "facts.summary: a backtick"),
+        ("post_training", "a | b", "facts.post_training: a pipe"),
+        ("hardware", "<script>", "facts.hardware: HTML"),
+        ("author", "", "facts.author: nothing"),
+        ("limits", ["fine", "not\tfine"], r"facts.limits\[1\]: a control character"),
+    ],
+)
+def test_a_value_that_would_break_the_card_is_named(
+    field: str, value: Json, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        _render(tmp_path, "nvfp4", Case(), card=_with("nvfp4", **{field: value}))
+
+
+def test_words_of_a_step_are_escaped_instead(tmp_path: Path) -> None:
+    text = _render(tmp_path, "nvfp4", Case(how="a | b `c` <d>\n*e*"))["README.md"]
+    assert r"| a \| b \`c\` \<d> \*e\* |" in text
+
+
+def test_the_card_of_a_hub_links_and_the_card_of_a_folder_does_not(tmp_path: Path) -> None:
+    linked = _render(tmp_path / "hub", "nvfp4", Case(), card=_with("nvfp4", hub="https://huggingface.co"))
+    assert (
+        "[`graftsmith/tiny@v1.0.0`](https://huggingface.co/graftsmith/tiny/tree/v1.0.0)"
+        in linked["README.md"]
+    )
+    assert "vllm serve graftsmith/tiny-NVFP4-MTP --revision v1.0.0" in linked["README.md"]
+    assert "https://" not in _render(tmp_path / "folder", "nvfp4", Case())["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        ({"draft_head": "new"}, "card.draft_head: expected base or realigned"),
+        (
+            {"datasets": [{"stage": "SFT", "name": "x/y", "license": "CC-BY-NC-4.0"}]},
+            "forbids commercial use",
+        ),
+        ({"hub": "huggingface.co"}, "card.hub: expected https://"),
+        ({"sumary": "x"}, "card.sumary"),
+    ],
+)
+def test_a_recipe_that_may_not_be_published_says_why(
+    card: dict[str, Json], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        _render(tmp_path, "nvfp4", Case(), card=_with("nvfp4", **card))
+
+
+def test_each_card_serves_as_its_tree_was_measured(tmp_path: Path) -> None:
+    nvfp4 = _render(tmp_path / "nvfp4", "nvfp4", Case(extra_flags=["--linear-backend=cutlass"]))["README.md"]
+    assert "  --quantization modelopt_fp4 \\\n" in nvfp4
+    assert "  --linear-backend=cutlass\n" in nvfp4
+    assert "--quantization" not in _render(tmp_path / "master", "master", Case())["README.md"]
+
+
+def test_a_flag_that_trusts_code_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the release holds no code"):
+        _render(tmp_path, "nvfp4", Case(extra_flags=["--trust-remote-code"]))

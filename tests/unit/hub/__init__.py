@@ -1,0 +1,1 @@
+"""Publishing to a Hub: both repos, or neither."""

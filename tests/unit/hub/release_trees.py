@@ -1,0 +1,61 @@
+"""Two small release trees, as assemble leaves them in the store: plain, read-only files."""
+
+import json
+from pathlib import Path
+
+from release import record
+from release.digest import File, Tree, sha256_file
+from release.hub.transaction import Release, RepoTree
+from release.record import Record, Sibling
+
+MASTER = "graftsmith/tiny"
+NVFP4 = "graftsmith/tiny-NVFP4-MTP"
+
+
+def release(
+    root: Path, *, version: str = "1.0.0", lock: str = "1" * 64, body: str = "w", figure: float = 2.6
+) -> Release:
+    """Write both trees below ``root`` and return the release."""
+    repos = (
+        _tree(root / "master", "master", (MASTER, NVFP4), version, lock, body, figure),
+        _tree(root / "nvfp4", "nvfp4", (NVFP4, MASTER), version, lock, body, figure),
+    )
+    return Release(version=version, repos=repos)
+
+
+def _tree(
+    root: Path, kind: str, repos: tuple[str, str], version: str, lock: str, body: str, figure: float
+) -> RepoTree:
+    promised = {"master": f"master {body}", "nvfp4": f"nvfp4 {body}"}
+    made = Record(
+        recipe="tiny",
+        version=version,
+        kind=kind,
+        repo=repos[0],
+        sibling=Sibling(repo=repos[1], version=version, tree="2" * 64),
+        lock=lock,
+        promised=promised,
+        evidence={"smoke-nvfp4": str(figure)},
+    )
+    _write(root / "model.safetensors", f"{kind} {body}" * 1000)
+    _write(root / "config.json", json.dumps({"model_type": "qwen3_5"}))
+    _write(root / "evidence/smoke-nvfp4/evidence.json", json.dumps({"length": figure}))
+    _write(root / "release.json", record.dump(made))
+    _write(root / "SHA256SUMS", manifest(root).sums())
+    return RepoTree(repo=repos[0], root=root, tree=manifest(root))
+
+
+def manifest(root: Path) -> Tree:
+    """Return the tree that a folder holds."""
+    files = {
+        path.relative_to(root).as_posix(): File(sha256_file(path), path.stat().st_size)
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+    return Tree(files)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o444)

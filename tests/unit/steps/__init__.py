@@ -1,0 +1,1 @@
+"""Steps, run as the engines run them."""

@@ -1,0 +1,99 @@
+"""Rows and rules of the torch steps, as far as they need no torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipes.formats.step import StepError, Workdir
+from recipes.steps.calibrate.rows import read_rows
+from recipes.steps.modelopt_nvfp4.rules import InProjAb, Rules, parse_rules, quant_config
+
+GOOD: dict[str, Any] = {"id": "a", "messages": [{"role": "user", "content": "hi"}]}
+DEFAULT = {
+    "quant_cfg": [
+        {"quantizer_name": "*", "enable": False},
+        {"quantizer_name": "*weight_quantizer", "cfg": {"num_bits": (2, 1)}},
+        {"quantizer_name": "*input_quantizer", "cfg": {"num_bits": (2, 1)}},
+        {"quantizer_name": "*linear_attn.in_proj_a*", "enable": False},
+    ],
+    "algorithm": "max",
+}
+
+
+def test_rows_are_read_in_order_up_to_the_count(tmp_path: Path) -> None:
+    reply = {"role": "assistant", "content": "ho"}
+    rows = [
+        GOOD,
+        {**GOOD, "id": "b", "messages": [*GOOD["messages"], reply], "thinking": True, "tools": [{}]},
+    ]
+    path = _write(tmp_path, [json.dumps(row) for row in rows], "", "not read")
+    first, second = read_rows(path, 2)
+    assert (first.id, first.wants_reply, first.thinking, first.tools) == ("a", True, None, None)
+    assert (second.id, second.wants_reply, second.thinking, second.tools) == ("b", False, True, [{}])
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("{", "calibration.jsonl:1: expected JSON"),
+        ("{}", "expected an id"),
+        (json.dumps({**GOOD, "messages": []}), "expected an id"),
+        (json.dumps({**GOOD, "messages": ["hi"]}), "messages: expected a list of tables"),
+        (json.dumps({**GOOD, "tools": {}}), "tools: expected a list"),
+        (json.dumps({**GOOD, "thinking": "yes"}), "thinking: expected true or false"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, row: str, words: str) -> None:
+    with pytest.raises(StepError, match=words):
+        read_rows(_write(tmp_path, [row]), 1)
+
+
+def test_too_few_rows_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StepError, match="expected 2 rows, got 1"):
+        read_rows(_write(tmp_path, [json.dumps(GOOD)]), 2)
+
+
+def test_rules_are_appended_and_the_default_is_left_alone() -> None:
+    config = quant_config(DEFAULT, Rules(keep_bf16=("*x*",), in_proj_ab=InProjAb.NVFP4))
+    rules: Any = config["quant_cfg"]
+    assert rules[:4] == DEFAULT["quant_cfg"]
+    gates = [rule for rule in rules[4:] if rule["enable"]]
+    assert [rule["quantizer_name"] for rule in gates] == [
+        f"*linear_attn.in_proj_{gate}.{kind}_quantizer" for gate in "ab" for kind in ("weight", "input")
+    ]
+    assert all(rule["cfg"] == {"num_bits": (2, 1)} for rule in gates)
+    assert {"quantizer_name": "*x*", "enable": False} in rules
+    assert len(DEFAULT["quant_cfg"]) == 4
+
+
+def test_gates_stay_bf16_when_asked() -> None:
+    config = quant_config(DEFAULT, Rules(keep_bf16=(), in_proj_ab=InProjAb.BF16))
+    rules: Any = config["quant_cfg"]
+    assert not any(rule["enable"] for rule in rules[4:])
+
+
+def test_a_config_of_another_modelopt_is_refused() -> None:
+    with pytest.raises(StepError, match="modelopt"):
+        quant_config({"quant_cfg": {}}, Rules(keep_bf16=(), in_proj_ab=InProjAb.BF16))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"keep_bf16": ["*x*"]},
+        {"keep_bf16": [1], "in_proj_ab": "bf16"},
+        {"keep_bf16": [], "in_proj_ab": "fp8"},
+    ],
+)
+def test_bad_rules_are_refused(tmp_path: Path, params: dict[str, object]) -> None:
+    with pytest.raises(StepError, match="keep_bf16|in_proj_ab"):
+        parse_rules(Workdir(tmp_path, params))
+
+
+def _write(folder: Path, rows: list[str], *more: str) -> Path:
+    path = folder / "calibration.jsonl"
+    path.write_text("\n".join([*rows, *more]))
+    return path

@@ -1,0 +1,1 @@
+"""The step that serves a tree and measures it."""

@@ -1,0 +1,130 @@
+"""The parameters of a smoke, and the command line that follows from them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipes.formats.step import Exit, StepError
+from recipes.steps.smoke import profile
+
+
+def params() -> dict[str, Any]:
+    return {
+        "serve": {
+            "max_model_len": 1024,
+            "max_num_seqs": 16,
+            "max_num_batched_tokens": 2048,
+            "kv_cache_bytes": 268435456,
+            "quantization": "modelopt_fp4",
+            "speculative_tokens": 2,
+            "enforce_eager": True,
+            "language_model_only": True,
+            "prefix_caching": False,
+            "expect_kernel": "Using CpuNvFp4LinearKernel for NVFP4 GEMM",
+        },
+        "sampling": {
+            "temperature": 0.7,
+            "top_p": 0.95,
+            "top_k": 20,
+            "repetition_penalty": 1,
+            "max_tokens": 96,
+            "seed": 1,
+        },
+        "drives": {
+            "acceptance_concurrency": 16,
+            "throughput": [{"concurrency": 1, "requests": 2, "tokens": 64}],
+        },
+        "startup_timeout_s": 240,
+        "request_timeout_s": 120,
+    }
+
+
+def test_the_seeds_profile_becomes_vllm_flags() -> None:
+    command = profile.argv(profile.parse(params()).serve, "/env/bin/python", Path("/in/tree"), 8123)
+    assert command[:6] == ["/env/bin/python", "-I", "-m", "vllm.entrypoints.cli.main", "serve", "/in/tree"]
+    for flag in (
+        "--host=127.0.0.1",
+        "--port=8123",
+        "--max-model-len=1024",
+        "--max-num-seqs=16",
+        "--max-num-batched-tokens=2048",
+        "--kv-cache-memory-bytes=268435456",
+        "--quantization=modelopt_fp4",
+        "--enforce-eager",
+        "--language-model-only",
+        "--no-enable-prefix-caching",
+        "--per-request-spec-decode-metrics=summary",
+    ):
+        assert flag in command
+    (config,) = [flag for flag in command if flag.startswith("--speculative-config=")]
+    assert json.loads(config.partition("=")[2]) == {"method": "mtp", "num_speculative_tokens": 2}
+
+
+def test_statistics_stay_on_since_the_figures_come_from_them() -> None:
+    assert "--disable-log-stats" not in profile.flags(profile.parse(params()).serve)
+
+
+def test_a_baseline_has_no_quantization_and_no_draft_flags() -> None:
+    plain = params()
+    plain["serve"] |= {
+        "quantization": "",
+        "expect_kernel": None,
+        "speculative_tokens": 0,
+        "enforce_eager": False,
+    }
+    serve = profile.parse(plain).serve
+    assert (serve.quantization, serve.expect_kernel) == (None, None)
+    text = " ".join(profile.flags(serve))
+    assert not any(word in text for word in ("quantization", "spec", "eager"))
+
+
+def test_extra_flags_come_last_so_that_they_win() -> None:
+    wanted = params()
+    wanted["serve"]["extra_flags"] = ["--linear-backend=cutlass"]
+    assert profile.flags(profile.parse(wanted).serve)[-1] == "--linear-backend=cutlass"
+
+
+def test_recorded_flags_name_no_path_and_no_port() -> None:
+    assert not any("/" in flag or "port" in flag for flag in profile.flags(profile.parse(params()).serve))
+
+
+def test_caches_lie_in_the_state_and_the_rest_is_kept() -> None:
+    env = profile.environment({"PATH": "/bin", "VLLM_CACHE_ROOT": "/elsewhere"}, Path("/work/state"))
+    assert env["PATH"] == "/bin"
+    assert env["VLLM_CACHE_ROOT"] == "/work/state/cache/vllm_cache_root"
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value", "says"),
+    [
+        (
+            "serve",
+            "max_model_len",
+            "1024",
+            "serve: max_model_len: expected an integer of at least 1, got '1024'",
+        ),
+        ("serve", "max_num_seqs", 0, "serve: max_num_seqs: expected an integer of at least 1, got 0"),
+        ("serve", "enforce_eager", 1, "serve: enforce_eager: expected true or false, got 1"),
+        ("serve", "quantization", 4, "serve: quantization: expected a string, got 4"),
+        ("serve", "extra_flags", "--x", "serve: extra_flags: expected a list of strings, got '--x'"),
+        ("serve", "enforce_eagre", True, "serve: unknown key: enforce_eagre"),
+        ("sampling", "temperature", True, "sampling: temperature: expected a number, got True"),
+        ("drives", "throughput", [], "drives: throughput: expected a list of tables, not empty, got []"),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_what_was_expected(
+    table: str, key: str, value: object, says: str
+) -> None:
+    wrong = params()
+    wrong[table][key] = value
+    with pytest.raises(StepError) as caught:
+        profile.parse(wrong)
+    assert says in str(caught.value)
+    assert caught.value.code is Exit.CONFIG
+
+
+def test_a_missing_table_is_named() -> None:
+    with pytest.raises(StepError, match="drives: expected a table, got None"):
+        profile.parse({key: value for key, value in params().items() if key != "drives"})

@@ -1,0 +1,131 @@
+"""Gates: what passes, what fails, and what the message of a failure names."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipes.formats import evidence
+from recipes.formats.evidence import Evidence, Measurement, Proof
+from release import verdicts
+from release.digest import Json, Tree
+from release.errors import ConfigError, GateError, ProofError
+from release.gates import GATE, judge_all, parse_gates
+from release.hoststep import Input
+from release.verdicts import Verdicts
+
+INPUTS = ("prove", "smoke-master", "smoke-nvfp4")
+LENGTH: Json = {"name": "length", "figure": "smoke-nvfp4.acceptance_length", "at_least": 2.5}
+SHARE: Json = {
+    "name": "share",
+    "figure": "smoke-nvfp4.acceptance_length",
+    "relative_to": "smoke-master.acceptance_length",
+    "at_least": 0.95,
+}
+
+
+def _length(value: float, n: int = 48, name: str = "acceptance_length") -> Evidence:
+    figure = Measurement(name=name, value=value, unit="tokens/draft", n=n, how="1 + accepted / drafts")
+    return Evidence(measurements=(figure,))
+
+
+def _judge(
+    gate: Json, nvfp4: Evidence, master: Evidence | None = None, proofs: tuple[Proof, ...] = ()
+) -> Verdicts:
+    found = {"prove": Evidence(proofs=proofs), "smoke-nvfp4": nvfp4, "smoke-master": master or Evidence()}
+    return judge_all(parse_gates([gate], INPUTS), found)
+
+
+@pytest.mark.parametrize(("value", "holds"), [(2.5, True), (2.51, True), (2.49, False)])
+def test_a_floor_lets_through_what_reaches_it(value: float, holds: bool) -> None:
+    assert _judge(LENGTH, _length(value)).gates[0].holds is holds
+
+
+def test_a_ceiling_lets_through_what_stays_below() -> None:
+    gate: Json = {"name": "slow", "figure": "smoke-nvfp4.ttft", "at_most": 500}
+    assert _judge(gate, _length(400, name="ttft")).gates[0].holds
+    assert not _judge(gate, _length(501, name="ttft")).gates[0].holds
+
+
+def test_a_head_with_wrong_norms_fails_against_the_master_and_a_clean_one_passes() -> None:
+    assert not _judge(SHARE, _length(2.41), _length(2.65)).gates[0].holds
+    assert _judge(SHARE, _length(2.65), _length(2.66)).gates[0].holds
+
+
+@pytest.mark.parametrize(
+    ("gate", "nvfp4", "master", "words"),
+    [
+        (LENGTH, Evidence(), None, "smoke-nvfp4.acceptance_length was not measured"),
+        (LENGTH, _length(2.6, n=0), None, "smoke-nvfp4.acceptance_length was not measured"),
+        (LENGTH, _length(float("nan")), None, "smoke-nvfp4.acceptance_length was not measured"),
+        (SHARE, _length(2.6), None, "smoke-master.acceptance_length, the baseline, was not measured"),
+        (SHARE, _length(2.6), _length(0), "no baseline"),
+    ],
+)
+def test_a_missing_figure_fails(gate: Json, nvfp4: Evidence, master: Evidence | None, words: str) -> None:
+    found = _judge(gate, nvfp4, master)
+    assert not found.gates[0].holds
+    with pytest.raises(GateError, match=words):
+        verdicts.require(verdicts.parse(verdicts.dump(found)))
+
+
+def test_a_dotted_measurement_name_is_found() -> None:
+    gate: Json = {"name": "code", "figure": "smoke-nvfp4.acceptance_length.code", "at_least": 2}
+    assert _judge(gate, _length(2.2, name="acceptance_length.code")).gates[0].holds
+
+
+def test_every_failed_gate_is_named_with_figure_and_threshold() -> None:
+    with pytest.raises(GateError) as caught:
+        verdicts.require(_judge(LENGTH, _length(2.41)))
+    assert "length: smoke-nvfp4.acceptance_length is 2.41 tokens/draft (n=48), wanted at least 2.5" in str(
+        caught.value
+    )
+    assert caught.value.code == 7
+
+
+def test_a_failed_proof_is_named_with_what_was_found() -> None:
+    bad = Proof(name="mtp-verbatim-nvfp4", holds=False, compared="bytes", found="mtp.fc.weight differs")
+    with pytest.raises(ProofError, match=r"mtp-verbatim-nvfp4: mtp\.fc\.weight differs"):
+        verdicts.require_proofs(Evidence(proofs=(bad,)))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"figure": "smoke-nvfp5.acceptance_length"}, "one of prove, smoke-master, smoke-nvfp4"),
+        ({"figure": "smoke-nvfp4"}, "<evidence>.<measurement>"),
+        ({"at_most": 3}, "either at_least or at_most, got 2"),
+        ({"at_least": "2.5"}, "expected float, got str"),
+        ({"at_least": float("nan")}, "a finite number"),
+        ({"atleast": 2}, "no such key here"),
+    ],
+)
+def test_a_gate_written_wrongly_says_what_is_wrong(change: dict[str, Json], words: str) -> None:
+    assert isinstance(LENGTH, dict)
+    with pytest.raises(ConfigError, match=words):
+        parse_gates([{**LENGTH, **change}], INPUTS)
+
+
+def test_two_gates_of_one_name_are_refused() -> None:
+    with pytest.raises(ConfigError, match="one gate called length, got 2"):
+        parse_gates([LENGTH, LENGTH], INPUTS)
+
+
+@given(value=st.floats(0.01, 1e6), baseline=st.floats(0.01, 1e6), threshold=st.floats(-10, 10))
+def test_verdicts_survive_their_file(value: float, baseline: float, threshold: float) -> None:
+    assert isinstance(SHARE, dict)
+    found = _judge({**SHARE, "at_least": threshold}, _length(value), _length(baseline))
+    assert verdicts.parse(verdicts.dump(found)) == found
+    assert found.gates[0].holds == (value / baseline >= threshold)
+
+
+def test_the_step_writes_gates_and_proofs(tmp_path: Path) -> None:
+    proofs = (Proof(name="repack", holds=True, compared="bytes", found="0 differ"),)
+    for name, found in (("prove", Evidence(proofs=proofs)), ("smoke-nvfp4", _length(2.6))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "evidence.json").write_text(evidence.dump(found))
+    inputs = {name: Input(tmp_path / name, Tree({})) for name in ("prove", "smoke-nvfp4")}
+    written = verdicts.parse(GATE.function(inputs, {"gates": [LENGTH]}).new["verdicts.json"].decode())
+    assert [(gate.name, gate.holds) for gate in written.gates] == [("length", True)]
+    assert [(proof.name, proof.found) for proof in written.proofs] == [("repack", "0 differ")]
