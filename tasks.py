@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec
 
-from invoke import Context, task
+from invoke.context import Context
+from invoke.tasks import task
 
 P = ParamSpec("P")
 
@@ -20,12 +21,12 @@ def command(function: Callable[Concatenate[Context, P], None]) -> Callable[Conca
 
     @functools.wraps(function)
     def run(context: Context, *args: P.args, **kwargs: P.kwargs) -> None:
-        from release.errors import GraftsmithError, InterruptedRelease
+        from release.errors import GraftsmithError, StoppedError
 
         try:
             function(context, *args, **kwargs)
         except KeyboardInterrupt:
-            _stop(str(InterruptedRelease("stopped", hint="the same command continues")), 9)
+            _stop(str(StoppedError("stopped", hint="the same command continues")), 9)
         except GraftsmithError as error:
             if _debug():
                 raise
@@ -62,11 +63,10 @@ def lock(context: Context, recipe: str = "tiny", diff: bool = False) -> None:
 def status(context: Context, recipe: str = "tiny", version: str = "0.0.0") -> None:
     """Show what is built, what would be built, and why."""
     from release.line import open_line, plan_line
-    from release.pipeline import graph
     from release.report.terminal import Terminal, plan_table
 
     line = open_line(recipe)
-    Terminal().console.print(plan_table(plan_line(line, graph(line.recipe, line.locked(), version))))
+    Terminal().console.print(plan_table(plan_line(line, line.steps(version))))
 
 
 @command
@@ -117,11 +117,10 @@ def lint(context: Context) -> None:
 
 def _realize(recipe: str, version: str, targets: tuple[str, ...]) -> None:
     from release.line import open_line, parse_version, realize_line
-    from release.pipeline import graph
     from release.report.terminal import Terminal
 
     line = open_line(recipe)
-    steps = graph(line.recipe, line.locked(), parse_version(version)).only(targets)
+    steps = line.steps(parse_version(version)).only(targets)
     terminal = Terminal()
     try:
         done = realize_line(line, steps, terminal)

@@ -8,7 +8,7 @@
     ├── ProofError         6   a claim does not hold in the bytes
     ├── GateError          7   a figure is missing or outside its threshold
     ├── ConflictError      8   the version exists with other content
-    ├── InterruptedRelease 9   stopped by the user; the same command continues
+    ├── StoppedError       9   stopped by the user; the same command continues
     ├── MachineError       10  this machine cannot do it
     ├── NetworkError       11
     └── PublishError       12
@@ -76,14 +76,14 @@ class ConflictError(GraftsmithError):
     code = 8
 
 
-class InterruptedRelease(GraftsmithError):
+class StoppedError(GraftsmithError):
     """The user stopped it. Finished steps stay in the store."""
 
     code = 9
 
 
 class MachineError(GraftsmithError):
-    """This machine lacks something: disk, isolation, a driver."""
+    """The machine lacks something: disk, isolation, a driver."""
 
     code = 10
 

@@ -28,6 +28,7 @@ from release.realize import Check, Done, Executor, Listener, Runner
 from release.recipe import Recipe
 from release.store import Store, default_root, durable
 
+ENGINE = "local"
 PROJECT = Path(__file__).resolve().parent.parent
 
 HOST_STEPS: Mapping[str, HostStep] = {
@@ -40,9 +41,7 @@ CHECKS: Mapping[str, Check] = {
     "proofs": lambda folder: verdicts.require_proofs(
         evidence.parse((folder / evidence.EVIDENCE_FILE).read_text())
     ),
-    "gates": lambda folder: verdicts.require(
-        verdicts.parse((folder / verdicts.VERDICTS_FILE).read_text())
-    ),
+    "gates": lambda folder: verdicts.require(verdicts.parse((folder / verdicts.VERDICTS_FILE).read_text())),
 }
 
 
@@ -58,6 +57,10 @@ class Line:
     def resolve(self) -> Lock:
         """Return the lock of what is there now."""
         return locks.resolve(self.recipe, self.trees, self.images)
+
+    def steps(self, version: str) -> Graph:
+        """Return the steps of one release of this line. Raises LockError when out of step."""
+        return pipeline.graph(self.recipe, self.locked(), version, machine.facts(ENGINE))
 
     def locked(self) -> Lock:
         """Return the lock of the line. Raises LockError when it is out of step."""
@@ -104,7 +107,7 @@ def site(line: Line, steps: Graph) -> Site:
         code=code,
         images={name: image.input_hash(uv_version()) for name, image in line.images.items()},
         platform=this_platform(),
-        machine=machine.facts("local"),
+        machine=machine.facts(ENGINE),
     )
 
 

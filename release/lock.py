@@ -54,9 +54,7 @@ class Lock:
 def resolve(recipe: Recipe, trees: Mapping[str, Tree], images: Mapping[str, Image]) -> Lock:
     """Return the lock of what is there now."""
     return Lock(
-        sources={
-            name: LockedSource(source, trees[name].digest) for name, source in recipe.sources.items()
-        },
+        sources={name: LockedSource(source, trees[name].digest) for name, source in recipe.sources.items()},
         images={f"{name}/{image.variant}": image.context.digest for name, image in images.items()},
     )
 

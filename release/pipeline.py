@@ -16,8 +16,10 @@ IMAGES = ("quantize", "serve")
 KINDS = ("nvfp4", "master")
 
 
-def graph(wanted: Recipe, lock: Lock, version: str) -> Graph:
+def graph(wanted: Recipe, lock: Lock, version: str, machine: Mapping[str, str]) -> Graph:
     """Return the steps of one release in the order they run.
+
+    ``machine`` is what the card says the figures were measured on.
 
     The BF16 master's tree is served with the same drive as the quantized one: it is the
     baseline of every relative gate.
@@ -67,7 +69,7 @@ def graph(wanted: Recipe, lock: Lock, version: str) -> Graph:
                 params={"gates": [dict(row) for row in wanted.gates]},
                 check="gates",
             ),
-            *(_card(kind, wanted, lock, version) for kind in KINDS),
+            *(_card(kind, wanted, lock, version, machine) for kind in KINDS),
             *(_assemble(kind, wanted, lock, version) for kind in KINDS),
         ),
     )
@@ -118,7 +120,7 @@ def _smoke(kind: str, serve: Mapping[str, Json], wanted: Recipe) -> Step:
     )
 
 
-def _card(kind: str, wanted: Recipe, lock: Lock, version: str) -> Step:
+def _card(kind: str, wanted: Recipe, lock: Lock, version: str, machine: Mapping[str, str]) -> Step:
     return Step(
         name=f"card-{kind}",
         does="card",
@@ -133,6 +135,8 @@ def _card(kind: str, wanted: Recipe, lock: Lock, version: str) -> Step:
             "card": dict(wanted.card),
             "lock": lock.digest,
             "images": dict(lock.images),
+            "sources": {name: source.tree for name, source in lock.sources.items()},
+            "machine": dict(machine),
         },
     )
 

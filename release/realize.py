@@ -58,19 +58,19 @@ class Listener(Protocol):
     """Is told what happens; prints it, or not."""
 
     def started(self, step: Step, key: str) -> None:
-        """A step begins."""
+        """Hear that a step begins."""
         ...
 
     def waiting(self, step: Step, key: str) -> None:
-        """Another release is building this key; its result will be used."""
+        """Hear that another release builds this key; its result will be used."""
         ...
 
     def progress(self, step: Step, update: Update) -> None:
-        """A step tells how far it is."""
+        """Hear how far a step is."""
         ...
 
     def finished(self, step: Step, done: "Done") -> None:
-        """A step's tree is in the store."""
+        """Hear that a step's tree is in the store."""
         ...
 
 

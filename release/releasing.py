@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from release import line as lines
-from release import pipeline, verdicts
+from release import verdicts
 from release.hub.folder import FolderHub
 from release.hub.transaction import Outcome, Release, RepoTree, State, publish
 from release.line import Line
@@ -28,7 +28,7 @@ def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *,
     """Release both repos of a line as one version, or print the plan."""
     lines.parse_version(version)
     line = lines.open_line(recipe)
-    steps = pipeline.graph(line.recipe, line.locked(), version)
+    steps = line.steps(version)
     planned = lines.plan_line(line, steps)
     if dry_run:
         terminal.console.print(plan_table(planned))

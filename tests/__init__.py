@@ -1,1 +1,1 @@
-"""How do we know?"""
+"""The tests: how we know."""

@@ -29,11 +29,11 @@ def environment_python(image: str) -> Path:
 
 @pytest.fixture(scope="session")
 def quantize_python() -> Path:
-    """The interpreter with torch, transformers and modelopt."""
+    """Return the interpreter with torch, transformers and modelopt."""
     return environment_python("quantize")
 
 
 @pytest.fixture(scope="session")
 def serve_python() -> Path:
-    """The interpreter with vLLM."""
+    """Return the interpreter with vLLM."""
     return environment_python("serve")

@@ -1,9 +1,9 @@
 """Evidence: what was measured or proved, in the one form that cards may quote.
 
-    {"format": 1, "measurements": [{"name": "acceptance_length", "value": 2.61,
-      "unit": "tokens/draft", "n": 48, "how": "1 + accepted/drafts ..."}],
-     "proofs": [{"name": "mtp-verbatim", "holds": true, "compared": "...", "found": "..."}],
-     "facts": {...}}
+{"format": 1, "measurements": [{"name": "acceptance_length", "value": 2.61,
+"unit": "tokens/draft", "n": 48, "how": "1 + accepted/drafts ..."}],
+"proofs": [{"name": "mtp-verbatim", "holds": true, "compared": "...", "found": "..."}],
+"facts": {...}}
 """
 
 import json

@@ -12,6 +12,9 @@ names, after fusing and renaming, not against the names of the checkpoint:
    error when only some are), when an entry is a substring of it, or when one matches as
    a shell pattern.
 
+A part of a fused module has no name of its own there: ``*in_proj_a*`` matches nothing,
+``*in_proj_ba*`` does.
+
 Source: vLLM 0.32, ``model_executor/layers/quantization/modelopt.py``
 (``is_layer_excluded``, ``apply_vllm_mapper``), ``utils/quant_utils.py``
 (``is_layer_skipped``), ``models/qwen3_5.py``, ``models/qwen3_5_mtp.py``. The draft head

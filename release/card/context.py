@@ -108,10 +108,7 @@ def build(
     does not hold, unless the card is a draft.
     """
     _refuse_missing_ledgers(found.ledgers)
-    if target.kind == "master" and facts.serve.quantization:
-        raise ConfigError(
-            "card.serve.quantization: expected none on the master's card: nothing there is quantized"
-        )
+    profile = read_profile(f"smoke-{target.kind}", found.evidence[f"smoke-{target.kind}"])
     if not target.draft:
         require(found.verdicts)
         _refuse_unproved(target, facts, found)

@@ -84,7 +84,9 @@ def _build(image: Image, folder: Path, cache: Path, progress: Callable[[Update],
     _uv(("pip", "sync", "--require-hashes", "--compile-bytecode", *into, str(image.lock)), cache, tell)
     if image.overlay is not None:
         shutil.copytree(image.overlay, _site_packages(partial), dirs_exist_ok=True)
-    size = _verify(partial, lambda done, total: progress(Update(at=f"{at}: verifying", done=done, total=total)))
+    size = _verify(
+        partial, lambda done, total: progress(Update(at=f"{at}: verifying", done=done, total=total))
+    )
     stamp = {"format": 1, "image": image.name, "variant": image.variant, "size": size}
     durable.write(partial / STAMP, json.dumps(stamp).encode())
     partial.rename(folder)

@@ -27,9 +27,9 @@ from release.errors import (
     BuildError,
     ConfigError,
     GraftsmithError,
-    InterruptedRelease,
     MachineError,
     ProofError,
+    StoppedError,
 )
 from release.images import Image
 from release.realize import Job, Report
@@ -140,7 +140,7 @@ def _supervise(job: Job, spec: Mapping[str, object]) -> Mapping[str, str]:
         except BaseException as error:
             _stop(process)
             if isinstance(error, KeyboardInterrupt):
-                raise InterruptedRelease(
+                raise StoppedError(
                     f"{job.step.name} was stopped", hint="the same command continues where this one was"
                 ) from error
             raise
@@ -206,4 +206,6 @@ def _failure(job: Job, code: int, message: str) -> GraftsmithError:
         return kind(f"{job.step.name}: {message}", hint=f"the whole log is {job.log}")
     tail = job.log.read_bytes()[-TAIL:].decode(errors="replace").strip()
     how = f"signal {code - 128}" if code > 128 else f"exit code {code}"
-    return kind(f"{job.step.name} ended with {how}; the end of its log:\n{tail}", hint=f"the whole log is {job.log}")
+    return kind(
+        f"{job.step.name} ended with {how}; the end of its log:\n{tail}", hint=f"the whole log is {job.log}"
+    )

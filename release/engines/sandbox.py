@@ -10,6 +10,7 @@ behind a Landlock allow-list. When the host process dies, even by SIGKILL, the k
 tells this supervisor, which ends the whole group.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -25,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from release.engines import landlock  # noqa: E402 (isolated mode has no project on its path)
+from release.engines import landlock
 
 PR_SET_PDEATHSIG = 1
 PR_CAPBSET_DROP = 24
@@ -117,17 +118,13 @@ def _cut_files(read: list[str], write: list[str]) -> str:
 
 def _end(group: int) -> None:
     """Kill the step's process group and whatever of it moved elsewhere."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     while True:
         for pid in children.read_text().split():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:

@@ -52,7 +52,8 @@ def test_only_files_of_the_closure_change_the_digest(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["import importlib\n", "from . import x\n", "__import__('os')\n", "from importlib import resources\n"]
+    "text",
+    ["import importlib\n", "from . import x\n", "__import__('os')\n", "from importlib import resources\n"],
 )
 def test_an_import_that_cannot_be_followed_is_refused(project: Path, text: str) -> None:
     (project / "recipes/formats/used.py").write_text(text)

@@ -12,12 +12,12 @@ def test_a_tree_digest_can_be_checked_with_coreutils(tmp_path: Path) -> None:
     for name in ("b.json", "a/deep.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-    tree = Tree(
-        {name: File(sha256_file(tmp_path / name), len(name)) for name in ("b.json", "a/deep.txt")}
-    )
+    tree = Tree({name: File(sha256_file(tmp_path / name), len(name)) for name in ("b.json", "a/deep.txt")})
     (tmp_path / "SHA256SUMS").write_text(tree.sums())
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tmp_path, check=True)
-    done = subprocess.run(["sha256sum", "SHA256SUMS"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ["sha256sum", "SHA256SUMS"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
     assert done.stdout.split()[0] == tree.digest
 
 

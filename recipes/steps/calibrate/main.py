@@ -19,6 +19,7 @@ from recipes.formats.qwen3_5 import Layout
 from recipes.formats.step import Exit, StepError, Workdir
 from recipes.steps.calibrate.rows import ROWS_FILE, Row, read_rows
 from recipes.steps.modelopt_nvfp4 import model as quantized
+from recipes.steps.modelopt_nvfp4.master import load_layout
 from recipes.steps.modelopt_nvfp4.rules import InProjAb, Rules, parse_rules
 
 TEMPLATE_FILE = "chat_template.jinja"
@@ -28,7 +29,7 @@ def main(work: Workdir) -> None:
     """Write the activation ranges of the master over the calibration rows."""
     rules, samples, length = parse_rules(work), _positive(work, "samples"), _positive(work, "max_seq_len")
     rows = read_rows(work.input("rows") / ROWS_FILE, samples)
-    layout = quantized.load_layout(work.input("master"))
+    layout = load_layout(work.input("master"))
     batches = [tokens[:length] for tokens in tokenize(work, rows)]
     progress.update("load the master")
     model = quantized.load_model(work.input("master"))

@@ -12,29 +12,9 @@ import transformers
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
-from recipes.formats import strict_json
-from recipes.formats.checkpoint import open_checkpoint
-from recipes.formats.qwen3_5 import Layout, parse_layout
+from recipes.formats.qwen3_5 import Layout
 from recipes.formats.step import Exit, StepError
-from recipes.steps.modelopt_nvfp4.rules import InProjAb, Rules, quant_config
-
-
-def load_layout(master: Path) -> Layout:
-    """Check the master's headers and return its layout; no weight is read.
-
-    Raises StepError when a file is hostile, or when a tensor is not BF16: loading would
-    round it, and it would not leave this step as it came.
-    """
-    try:
-        checkpoint = open_checkpoint(master)
-        layout = parse_layout(strict_json.read_table(master / "config.json"))
-    except ValueError as error:
-        raise StepError(f"master: {error}. Fetch it again, or lock another revision.", Exit.CONFIG) from error
-    for name, location in checkpoint.tensors.items():
-        if location.tensor.dtype != "BF16":
-            dtype = location.tensor.dtype
-            raise StepError(f"master: {name}: expected BF16, got {dtype}; it would be rounded", Exit.CONFIG)
-    return layout
+from recipes.steps.modelopt_nvfp4.rules import Rules, expected_modules, quant_config
 
 
 def load_model(master: Path) -> nn.Module:
@@ -66,12 +46,6 @@ def insert_quantizers(
         state = "quantized, but the recipe keeps it" if name in found else "not quantized"
         raise StepError(f"{name}: {state}; look at keep_bf16 and in_proj_ab in the recipe", Exit.CONFIG)
     return found
-
-
-def expected_modules(layout: Layout, rules: Rules) -> frozenset[str]:
-    """Return the module names that ``rules`` ask to quantize."""
-    groups = layout.fused_groups(in_proj_ab=rules.in_proj_ab is InProjAb.NVFP4)
-    return frozenset(name for group in groups for name in group)
 
 
 @contextmanager

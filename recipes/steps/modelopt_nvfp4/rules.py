@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from recipes.formats import strict_json
+from recipes.formats.qwen3_5 import Layout
 from recipes.formats.step import Exit, StepError, Workdir
 
 NEVER_QUANTIZED = ("*visual*", "*lm_head*", "*mtp*", "*embed_tokens*")
@@ -58,6 +59,12 @@ def quant_config(default: Mapping[str, object], rules: Rules) -> dict[str, objec
     gates = _gate_rules(listed, rules.in_proj_ab)
     kept = [{"quantizer_name": name, "enable": False} for name in (*rules.keep_bf16, *NEVER_QUANTIZED)]
     return config | {"quant_cfg": [*listed, *gates, *kept], "algorithm": "max"}
+
+
+def expected_modules(layout: Layout, rules: Rules) -> frozenset[str]:
+    """Return the module names that ``rules`` ask to quantize."""
+    groups = layout.fused_groups(in_proj_ab=rules.in_proj_ab is InProjAb.NVFP4)
+    return frozenset(name for group in groups for name in group)
 
 
 def _gate_rules(listed: Iterable[Mapping[str, object]], mode: InProjAb) -> list[dict[str, object]]:

@@ -16,7 +16,8 @@ from recipes.formats import calibration, nvfp4, progress
 from recipes.formats.checkpoint import is_weight_file, open_checkpoint
 from recipes.formats.step import Exit, StepError, Workdir
 from recipes.steps.modelopt_nvfp4 import model as quantized
-from recipes.steps.modelopt_nvfp4.rules import parse_rules
+from recipes.steps.modelopt_nvfp4.master import load_layout
+from recipes.steps.modelopt_nvfp4.rules import expected_modules, parse_rules
 
 CONFIG_FILES = frozenset({"config.json", "generation_config.json", "hf_quant_config.json"})
 EXPORT_FOLDER = ".export"
@@ -26,8 +27,8 @@ def main(work: Workdir) -> None:
     """Write the NVFP4 body that follows from the master and its calibration."""
     rules, shard_size = parse_rules(work), str(work.param("max_shard_size", str))
     master = work.input("master")
-    layout = quantized.load_layout(master)
-    ranges = _read_ranges(work.input("calibration"), quantized.expected_modules(layout, rules))
+    layout = load_layout(master)
+    ranges = _read_ranges(work.input("calibration"), expected_modules(layout, rules))
     progress.update("load the master")
     model = quantized.load_model(master)
     modules = quantized.insert_quantizers(model, layout, rules, None)

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipes.formats.step import Exit, StepError
 from recipes.steps.smoke.loopback import HOST
+from recipes.steps.smoke.table import Table
 
 MODEL_NAME = "model"
 
@@ -85,7 +85,7 @@ class Profile:
 
 def parse(params: Mapping[str, object]) -> Profile:
     """Parse the step's parameters. Raises StepError with key, expected and got."""
-    top = _Table("params.json", params)
+    top = Table("params.json", params)
     drives = top.table("drives")
     profile = Profile(
         serve=_serve(top.table("serve")),
@@ -137,7 +137,7 @@ def _speculative(tokens: int) -> list[str]:
     return [f"--speculative-config={config}", "--per-request-spec-decode-metrics=summary"]
 
 
-def _serve(table: "_Table") -> Serve:
+def _serve(table: Table) -> Serve:
     serve = Serve(
         max_model_len=table.count("max_model_len"),
         max_num_seqs=table.count("max_num_seqs"),
@@ -155,7 +155,7 @@ def _serve(table: "_Table") -> Serve:
     return serve
 
 
-def _sampling(table: "_Table") -> Sampling:
+def _sampling(table: Table) -> Sampling:
     sampling = Sampling(
         temperature=table.number("temperature"),
         top_p=table.number("top_p"),
@@ -168,7 +168,7 @@ def _sampling(table: "_Table") -> Sampling:
     return sampling
 
 
-def _load(table: "_Table") -> Load:
+def _load(table: Table) -> Load:
     load = Load(
         concurrency=table.count("concurrency"),
         requests=table.count("requests"),
@@ -176,62 +176,3 @@ def _load(table: "_Table") -> Load:
     )
     table.finish()
     return load
-
-
-class _Table:
-    """One table of the parameters, read key by key; what is left over is refused."""
-
-    def __init__(self, name: str, data: Mapping[str, object]) -> None:
-        self._name = name
-        self._rest = dict(data)
-
-    def count(self, key: str, at_least: int = 1) -> int:
-        value = self._rest.pop(key, None)
-        if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-            raise self._wrong(key, f"an integer of at least {at_least}", value)
-        return value
-
-    def number(self, key: str) -> float:
-        value = self._rest.pop(key, None)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self._wrong(key, "a number", value)
-        return float(value)
-
-    def flag(self, key: str) -> bool:
-        value = self._rest.pop(key, None)
-        if not isinstance(value, bool):
-            raise self._wrong(key, "true or false", value)
-        return value
-
-    def optional_text(self, key: str) -> str | None:
-        # TOML has no null: a recipe says "" or leaves the key out.
-        value = self._rest.pop(key, None) or None
-        if value is not None and not isinstance(value, str):
-            raise self._wrong(key, "a string", value)
-        return value
-
-    def optional_texts(self, key: str) -> tuple[str, ...]:
-        value = self._rest.pop(key, None) or []
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self._wrong(key, "a list of strings", value)
-        return tuple(value)
-
-    def table(self, key: str) -> "_Table":
-        value = self._rest.pop(key, None)
-        if not isinstance(value, dict):
-            raise self._wrong(key, "a table", value)
-        return _Table(f"{self._name}: {key}", value)
-
-    def tables(self, key: str) -> list["_Table"]:
-        value = self._rest.pop(key, None)
-        if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
-            raise self._wrong(key, "a list of tables, not empty", value)
-        return [_Table(f"{self._name}: {key}[{i}]", item) for i, item in enumerate(value)]
-
-    def finish(self) -> None:
-        if self._rest:
-            unknown = ", ".join(sorted(self._rest))
-            raise StepError(f"{self._name}: unknown key: {unknown}; correct it in recipe.toml", Exit.CONFIG)
-
-    def _wrong(self, key: str, expected: str, got: object) -> StepError:
-        return StepError(f"{self._name}: {key}: expected {expected}, got {got!r}", Exit.CONFIG)

@@ -27,7 +27,8 @@ PROJECT = Path(__file__).resolve().parents[3]
 needs_landlock = pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
 needs_namespaces = pytest.mark.skipif(
     subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode != 0
-    and subprocess.run(["unshare", "--user", "--net", "true"], capture_output=True, check=False).returncode != 0,
+    and subprocess.run(["unshare", "--user", "--net", "true"], capture_output=True, check=False).returncode
+    != 0,
     reason="this host allows no network namespaces",
 )
 
@@ -47,7 +48,13 @@ class Bench:
     def run(self, body: str, **step: object) -> Report:
         """Run a step whose main is ``body``; ``work`` is its Workdir."""
         image = Image(
-            name="test", variant="cpu", folder=PROJECT, context=Tree({}), lock=PROJECT, overlay=None, env={"X": "1"}
+            name="test",
+            variant="cpu",
+            folder=PROJECT,
+            context=Tree({}),
+            lock=PROJECT,
+            overlay=None,
+            env={"X": "1"},
         )
         engine = LocalEngine(store=self.store, images={"test": image}, code_of=lambda _: code(body))
         scratch = self.store.scratch("k" * 64)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipes.formats.safetensors import (
@@ -56,6 +56,7 @@ def test_noise_is_refused_with_the_one_error(noise: bytes) -> None:
         parse_header(noise, "a.safetensors", 8 + len(noise) + 1)
 
 
+@settings(max_examples=40)
 @given(
     st.recursive(st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x))
 )

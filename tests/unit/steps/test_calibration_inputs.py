@@ -8,7 +8,9 @@ import pytest
 
 from recipes.formats.step import StepError, Workdir
 from recipes.steps.calibrate.rows import read_rows
+from recipes.steps.modelopt_nvfp4.master import load_layout
 from recipes.steps.modelopt_nvfp4.rules import InProjAb, Rules, parse_rules, quant_config
+from tests.unit.steps.synthetic import build_sources, rewrite
 
 GOOD: dict[str, Any] = {"id": "a", "messages": [{"role": "user", "content": "hi"}]}
 DEFAULT = {
@@ -89,8 +91,17 @@ def test_a_config_of_another_modelopt_is_refused() -> None:
     ],
 )
 def test_bad_rules_are_refused(tmp_path: Path, params: dict[str, object]) -> None:
-    with pytest.raises(StepError, match="keep_bf16|in_proj_ab"):
+    with pytest.raises(StepError, match=r"keep_bf16|in_proj_ab"):
         parse_rules(Workdir(tmp_path, params))
+
+
+def test_a_master_that_is_not_all_bf16_is_refused(tmp_path: Path) -> None:
+    master = build_sources(tmp_path)["master"]
+    assert load_layout(master).layers == ("linear_attention", "full_attention")
+    name = "model.language_model.layers.0.linear_attn.A_log"
+    rewrite(master, lambda tensors: tensors | {name: ("F32", (2,), bytes(8))})
+    with pytest.raises(StepError, match=r"A_log: expected BF16, got F32"):
+        load_layout(master)
 
 
 def _write(folder: Path, rows: list[str], *more: str) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from recipes.formats import calibration
 from recipes.formats.checkpoint import Checkpoint, open_checkpoint
 from recipes.formats.nvfp4 import DTYPES
 from tests.unit.steps.scratch import KEEP_BF16, REPOSITORY, Ran, run_step
+from tests.unit.steps.synthetic import edit_tensor
 
 pytestmark = pytest.mark.env
 
@@ -84,9 +86,37 @@ def test_a_module_without_a_range_is_named(calibrated: Ran, quantize_python: Pat
     assert lost in ran.error
 
 
+def test_an_input_that_is_always_zero_is_named(quantize_python: Path, tmp_path: Path) -> None:
+    master = _tiny_master(tmp_path / "master")
+    # Norms are zero-centred: a weight of -1 multiplies by zero.
+    norm = "model.language_model.layers.1.post_attention_layernorm.weight"
+    edit_tensor(master, norm, lambda data: b"\x80\xbf" * (len(data) // 2))
+    inputs = {"master": master, "rows": TINY, "chat_template": TEMPLATES}
+    ran = run_step(
+        "calibrate", tmp_path / "step", inputs, RULES | {"samples": 1, "max_seq_len": 8}, quantize_python
+    )
+    assert ran.code != 0
+    assert "layers.1.mlp" in ran.error and "input range is 0.0" in ran.error, ran.error
+
+
+def test_a_weight_of_zeros_is_named(calibrated: Ran, quantize_python: Path, tmp_path: Path) -> None:
+    master = _tiny_master(tmp_path / "master")
+    name = "model.language_model.layers.0.linear_attn.out_proj.weight"
+    edit_tensor(master, name, lambda data: bytes(len(data)))
+    inputs = {"master": master, "calibration": calibrated.tree}
+    ran = run_step("quantize", tmp_path / "step", inputs, RULES | {"max_shard_size": "1GB"}, quantize_python)
+    assert ran.code == 5
+    assert name in ran.error
+
+
 def calibration_members(ran: Ran) -> dict[str, float]:
     """Return module → range of the calibration that ``ran`` was given."""
     return calibration.read(ran.tree.parent / "work" / "in" / "calibration" / "calibration.json").amax_of()
+
+
+def _tiny_master(folder: Path) -> Path:
+    shutil.copytree(TINY / "master", folder)
+    return folder
 
 
 def _quantize(calibrated: Ran, root: Path, python: Path) -> Ran:

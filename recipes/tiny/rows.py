@@ -1,0 +1,117 @@
+"""Write the data files of the tiny release line from its corpus.
+
+    python -m recipes.tiny.rows
+
+writes calibration.jsonl (what the model is calibrated on), prompts.jsonl (the pinned acceptance
+battery) and checks.jsonl (functional checks with the property that a reply must have).
+"""
+
+# ruff: noqa: S311, T201 - a seeded generator is what pinned rows need; a script prints
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from random import Random
+
+from recipes.tiny.corpus import DOMAINS, Dialogue, Json, Message, Split, dialogues
+
+SEED = 20261123
+BATTERY_ROWS_PER_DOMAIN = 6
+CHECK_ROWS_PER_KIND = 8
+STOP: dict[str, Json] = {"finish_reason": "stop", "max_tokens": 128}
+ROWS_PER_CALIBRATION_DOMAIN = 4
+CALIBRATION_DOMAINS = tuple(name for name in DOMAINS if name != "tool_answer")  # tool_call covers the tools
+
+
+def calibration_rows() -> list[dict[str, Json]]:
+    """Return whole dialogues, as template input: the arguments of a call are a mapping.
+
+    The domains take turns, so any leading part of the file holds all of them.
+    """
+    by_domain = {
+        name: _distinct("calibration", name, ROWS_PER_CALIBRATION_DOMAIN) for name in CALIBRATION_DOMAINS
+    }
+    rows: list[dict[str, Json]] = []
+    for i in range(ROWS_PER_CALIBRATION_DOMAIN):
+        for domain, drawn in by_domain.items():
+            messages: list[Json] = [*drawn[i].messages, drawn[i].reply]
+            rows.append({"id": f"{domain}-{i}", "messages": messages, **_mode(drawn[i])})
+    return rows
+
+
+def prompt_rows() -> list[dict[str, Json]]:
+    """Return the acceptance battery, as request bodies."""
+    return [
+        {"id": f"{domain}-{i}", "domain": domain, **_request(dialogue)}
+        for domain in DOMAINS
+        for i, dialogue in enumerate(_distinct("prompts", domain, BATTERY_ROWS_PER_DOMAIN))
+    ]
+
+
+def check_rows() -> list[dict[str, Json]]:
+    """Return the functional checks, as request bodies with the property that the reply must have."""
+    sources = {
+        "answer": ("arithmetic", "counting", "code", "german"),
+        "think": ("thinking",),
+        "tool_call": ("tool_call",),
+        "stop": ("prose", "pattern"),
+    }
+    rows: list[dict[str, Json]] = []
+    for kind, domains in sources.items():
+        count = CHECK_ROWS_PER_KIND // len(domains)
+        picked = [dialogue for domain in domains for dialogue in _distinct("checks", domain, count)]
+        for i, dialogue in enumerate(picked):
+            expect = STOP if kind == "stop" else dict(dialogue.expect or {})
+            rows.append({"id": f"{kind}-{i}", "kind": kind, **_request(dialogue), "expect": expect})
+    return rows
+
+
+def write_files(out: Path) -> None:
+    """Write the three files, one JSON object a line."""
+    files = {"calibration": calibration_rows(), "prompts": prompt_rows(), "checks": check_rows()}
+    for name, rows in files.items():
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+        print(f"{name}.jsonl: {len(rows)} rows")
+
+
+def _distinct(split: Split, domain: str, count: int) -> list[Dialogue]:
+    """Take the first `count` dialogues of a split and domain that differ in their prompt."""
+    found: dict[bytes, Dialogue] = {}
+    for dialogue in dialogues(Random(f"{SEED}:{split}:{domain}"), split, domain):
+        found.setdefault(dialogue.prompt_digest, dialogue)
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def _request(dialogue: Dialogue) -> dict[str, Json]:
+    return {"messages": [_wire(message) for message in dialogue.messages], **_mode(dialogue)}
+
+
+def _mode(dialogue: Dialogue) -> dict[str, Json]:
+    tools: dict[str, Json] = {"tools": [*dialogue.tools]} if dialogue.tools else {}
+    return {**tools, "thinking": dialogue.thinking}
+
+
+def _wire(message: Message) -> Message:
+    """Return the message as a request carries it: the arguments of a call are a JSON string."""
+    match message.get("tool_calls"):
+        case [{"id": identifier, "function": {"name": name, "arguments": arguments}}]:
+            function: Json = {"name": name, "arguments": json.dumps(arguments)}
+            return {**message, "tool_calls": [{"id": identifier, "type": "function", "function": function}]}
+        case _:
+            return message
+
+
+def main() -> None:
+    """Write the files into the folder that the command line names."""
+    parser = argparse.ArgumentParser(description="Write the data files of the tiny release line.")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write into")
+    write_files(parser.parse_args().out)
+
+
+if __name__ == "__main__":
+    main()
