@@ -82,6 +82,19 @@ def smoke(context: Context, recipe: str = "tiny") -> None:
 
 
 @command
+def log(context: Context, step: str, recipe: str = "tiny") -> None:
+    """Print what a step printed when it last ran, such as: invoke log smoke-nvfp4."""
+    from release.errors import UsageError
+    from release.line import open_line
+
+    logs = open_line(recipe).store.root / "logs"
+    found = sorted(logs.glob(f"*-{step}.log"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError(f"step {step} has not run in this store", hint="invoke status lists the steps")
+    print(f"{found[-1]}:\n{found[-1].read_text(errors='replace')}")
+
+
+@command
 def card(context: Context, version: str, recipe: str = "tiny") -> None:
     """Render README, LICENSE and NOTICE of both repos and say where they are."""
     _realize(recipe, version, ("card-nvfp4", "card-master"))
