@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.table import Table
+
 from release import line as lines
 from release import verdicts
 from release.hub.folder import FolderHub
@@ -69,38 +71,43 @@ def _repo_tree(prepared: Prepared, step: str, repo: str) -> RepoTree:
 
 
 def _report(prepared: Prepared, outcome: Outcome, terminal: Terminal) -> None:
-    store = prepared.line.store
-    folder = store.folder(prepared.done["gate"].tree, "gate")
-    judged = verdicts.parse((folder / verdicts.VERDICTS_FILE).read_text())
+    """Say what happened and where everything is; a no-op says only where."""
     console = terminal.console
-    console.print()
-    console.print(
-        rows_table(
-            "steps",
-            ("step", "key", "", "size", "seconds", "isolation"),
-            [
-                (
-                    name,
-                    done.key[:8],
-                    "built" if done.built else "hit",
-                    size(done.size),
-                    f"{done.seconds:.1f}",
-                    ", ".join(done.isolation.values()),
-                )
-                for name, done in prepared.done.items()
-            ],
-        )
-    )
-    console.print()
-    gates = [("✓" if gate.holds else "✗", gate.name, gate.sentence) for gate in judged.gates]
-    proofs = [("✓" if proof.holds else "✗", proof.name, proof.found) for proof in judged.proofs]
-    console.print(rows_table("proofs", ("", "proof", "found"), proofs))
-    console.print()
-    console.print(rows_table("gates", ("", "gate", "verdict"), gates))
-    console.print()
+    if outcome.state is State.PUBLISHED:
+        for table in (_steps_table(prepared), *_verdict_tables(prepared)):
+            console.print(table, "")
     said = "is released" if outcome.state is State.PUBLISHED else "was released before; nothing changed"
     console.print(f"{prepared.line.recipe.name} {outcome.version} {said}:")
     for repo in outcome.repos:
-        console.print(f"  {repo.repo} v{outcome.version}", markup=False)
-        console.print(f"    {repo.where}", markup=False)
-    console.print("to check one: cd into it, then `sha256sum --check SHA256SUMS`", markup=False)
+        console.print(f"  {repo.repo} v{outcome.version}\n    {repo.where}", markup=False)
+    console.print("to check one: cd into it, then: sha256sum --check SHA256SUMS", markup=False)
+
+
+def _steps_table(prepared: Prepared) -> Table:
+    rows = [
+        (
+            name,
+            done.key[:8],
+            "built" if done.built else "hit",
+            size(done.size),
+            f"{done.seconds:.1f}",
+            ", ".join(done.isolation.values()),
+        )
+        for name, done in prepared.done.items()
+    ]
+    return rows_table("steps", ("step", "key", "", "size", "seconds", "isolation"), rows)
+
+
+def _verdict_tables(prepared: Prepared) -> tuple[Table, Table]:
+    folder = prepared.line.store.folder(prepared.done["gate"].tree, "gate")
+    judged = verdicts.parse((folder / verdicts.VERDICTS_FILE).read_text())
+    proofs = [(_mark(proof.holds), proof.name, proof.found) for proof in judged.proofs]
+    gates = [(_mark(gate.holds), gate.name, gate.sentence) for gate in judged.gates]
+    return (
+        rows_table("proofs", ("", "proof", "found"), proofs),
+        rows_table("gates", ("", "gate", "verdict"), gates),
+    )
+
+
+def _mark(holds: bool) -> str:
+    return "✓" if holds else "✗"
