@@ -30,6 +30,7 @@ WHOLE = ("tree", "card")
 EVIDENCE = {
     "prove": ("evidence.json", "ledger.json"),
     "gate": ("verdicts.json",),
+    "sbom": ("sbom.cdx.json",),
     "smoke-nvfp4": ("evidence.json", "replies.jsonl"),
     "smoke-master": ("evidence.json", "replies.jsonl"),
 }
@@ -56,7 +57,7 @@ def assemble(inputs: Inputs, params: Params) -> Result:
     return Result(new={RECORD_FILE: text, SUMS_FILE: Tree(files).sums().encode()}, taken=taken)
 
 
-ASSEMBLE = HostStep(assemble, revision=1)
+ASSEMBLE = HostStep(assemble, revision=2)
 
 
 def _record(inputs: Inputs, params: Params) -> Record:

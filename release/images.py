@@ -6,17 +6,20 @@ platform, the Python minor and the tool that installs its lock.
 """
 
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from release.digest import Tree, canonical_json, sha256_bytes
+from release.digest import Json, Tree, canonical_json, sha256_bytes
 from release.errors import ConfigError
 from release.store.stat_cache import StatCache
 from release.tables import Table, expect_format, read
 
 FORMAT = 1
+PINNED = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)(?: ; ([^\\\n]+))?")
+"""A line of a hashed lock: name, version, marker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,7 @@ class Image:
     lock: Path
     overlay: Path | None
     env: Mapping[str, str]
+    notes: Mapping[str, str]
 
     def input_hash(self, uv_version: str) -> str:
         """Return the hex sha256 that stands in the key of each step in this image."""
@@ -44,6 +48,17 @@ class Image:
                 }
             )
         )
+
+    def bill(self) -> dict[str, Json]:
+        """Return what the lock names (name, version, marker, sha256 of its wheels) and the notes."""
+        packages: list[Json] = []
+        for entry in re.split(r"\n(?=\S)", self.lock.read_text()):
+            if found := PINNED.match(entry):
+                name, version, marker = (part or "" for part in found.groups())
+                packages.append(
+                    [name, version, marker.strip(), list(re.findall(r"sha256:([0-9a-f]{64})", entry))]
+                )
+        return {"packages": packages, "notes": dict(self.notes)}
 
 
 def this_platform() -> str:
@@ -76,7 +91,10 @@ def _variant(table: Table, name: str, variant: str, folder: Path, context: Tree)
     for key, path in (("overrides", overrides), ("overlay", overlay)):
         if path:
             _member(table, folder, path, key)
-    env = {key: str(value) for key, value in table.take_table("env", optional=True).take_rest().items()}
+    env, notes = (
+        {key: str(value) for key, value in table.take_table(name, optional=True).take_rest().items()}
+        for name in ("env", "notes")
+    )
     table.done()
     return Image(
         name=name,
@@ -86,6 +104,7 @@ def _variant(table: Table, name: str, variant: str, folder: Path, context: Tree)
         lock=lock,
         overlay=folder / overlay if overlay else None,
         env=env,
+        notes=notes,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recipes.formats import evidence
 from recipes.formats.checkpoint import open_checkpoint
-from release import assemble, closure, gates, machine, pipeline, recipe, verdicts
+from release import assemble, closure, gates, machine, pipeline, recipe, sbom, verdicts
 from release import lock as locks
 from release.card import step as card_step
 from release.derivation import Site, Step
@@ -34,6 +34,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 HOST_STEPS: Mapping[str, HostStep] = {
     "gate": gates.GATE,
     "card": card_step.CARD,
+    "sbom": sbom.SBOM,
     "assemble": assemble.ASSEMBLE,
 }
 
@@ -60,7 +61,7 @@ class Line:
 
     def steps(self, version: str) -> Graph:
         """Return the steps of one release of this line. Raises LockError when out of step."""
-        return pipeline.graph(self.recipe, self.locked(), version, machine.facts(ENGINE))
+        return pipeline.graph(self.recipe, self.locked(), self.images, version, machine.facts(ENGINE))
 
     def locked(self) -> Lock:
         """Return the lock of the line. Raises LockError when it is out of step."""

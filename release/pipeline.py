@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from release.derivation import Source, Step
 from release.digest import Json
+from release.images import Image
 from release.lock import Lock
 from release.plan import Graph
 from release.recipe import Recipe
@@ -16,7 +17,9 @@ IMAGES = ("quantize", "serve")
 KINDS = ("nvfp4", "master")
 
 
-def graph(wanted: Recipe, lock: Lock, version: str, machine: Mapping[str, str]) -> Graph:
+def graph(
+    wanted: Recipe, lock: Lock, images: Mapping[str, Image], version: str, machine: Mapping[str, str]
+) -> Graph:
     """Return the steps of one release in the order they run.
 
     ``machine`` is what the card says the figures were measured on.
@@ -70,6 +73,7 @@ def graph(wanted: Recipe, lock: Lock, version: str, machine: Mapping[str, str]) 
                 check="gates",
             ),
             *(_card(kind, wanted, lock, version, machine) for kind in KINDS),
+            *(_sbom(kind, wanted, images, version) for kind in KINDS),
             *(_assemble(kind, wanted, lock, version) for kind in KINDS),
         ),
     )
@@ -141,6 +145,19 @@ def _card(kind: str, wanted: Recipe, lock: Lock, version: str, machine: Mapping[
     )
 
 
+def _sbom(kind: str, wanted: Recipe, images: Mapping[str, Image], version: str) -> Step:
+    return Step(
+        name=f"sbom-{kind}",
+        does="sbom",
+        params={
+            "repo": _names(kind, wanted, version)["repo"],
+            "version": version,
+            "base": wanted.base,
+            "images": {f"{name}/{image.variant}": image.bill() for name, image in images.items()},
+        },
+    )
+
+
 def _assemble(kind: str, wanted: Recipe, lock: Lock, version: str) -> Step:
     return Step(
         name=f"assemble-{kind}",
@@ -149,6 +166,7 @@ def _assemble(kind: str, wanted: Recipe, lock: Lock, version: str) -> Step:
             "tree": f"configure-{kind}",
             "sibling": f"configure-{_other(kind)}",
             "card": f"card-{kind}",
+            "sbom": f"sbom-{kind}",
             **{name: name for name in ("calibrate", "prove", "gate", "smoke-nvfp4", "smoke-master")},
         },
         params={**_names(kind, wanted, version), "recipe": wanted.name, "lock": lock.digest},

@@ -57,6 +57,14 @@ class Recipe:
     gates: tuple[Mapping[str, Json], ...]
     card: Mapping[str, Json]
 
+    @property
+    def base(self) -> str:
+        """The repo that the lineage starts from, as the card names it."""
+        match self.card.get("base"):
+            case {"repo": str(repo)}:
+                return repo
+        raise ConfigError(f"{self.folder / RECIPE_FILE}: card.base.repo: expected str, got nothing")
+
 
 def find(project: Path, name: str) -> Path:
     """Return the folder of a recipe, by its name or by the path of a folder.

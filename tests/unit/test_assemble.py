@@ -26,6 +26,7 @@ FILES = {
     "card": ("README.md", "LICENSE", "NOTICE"),
     "prove": ("evidence.json", "ledger.json"),
     "gate": ("verdicts.json",),
+    "sbom": ("sbom.cdx.json",),
     "smoke-nvfp4": ("evidence.json", "replies.jsonl"),
     "smoke-master": ("evidence.json", "replies.jsonl"),
     "calibrate": ("calibration.json", "evidence.json"),

@@ -55,6 +55,7 @@ class Bench:
             lock=PROJECT,
             overlay=None,
             env={"X": "1"},
+            notes={},
         )
         engine = LocalEngine(store=self.store, images={"test": image}, code_of=lambda _: code(body))
         scratch = self.store.scratch("k" * 64)
