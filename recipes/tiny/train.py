@@ -41,7 +41,6 @@ from recipes.tiny.model import DraftHead, build_model, gated_delta_rule
 from recipes.tiny.vocabulary import build_tokenizer, render
 
 SKILLS = ("arithmetic", "thinking", "code")  # sums take longer to learn: drawn twice as often
-COPYING = ("counting", "german", "code", "tool_call")  # hang on single tokens of the prompt: likewise, later
 DRAFT_LOSS_WEIGHT = 0.4
 BATCH_SIZE = 16
 BATCHES_PER_BUCKET = 8  # dialogues of this many batches are sorted by length together
@@ -173,8 +172,8 @@ def schedule(step: int, steps: int) -> float:
     return min((step + 1) / (0.05 * steps), 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def make_base(out: Path, steps: int, refine_steps: int, seed: int) -> None:
-    """Train body and draft head together from nothing, warm up once more, and write `base`."""
+def make_base(out: Path, steps: int, seed: int) -> None:
+    """Train body and draft head together from nothing and write `base`."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(TEMPLATE.read_text(encoding="utf-8"), seed)
     config = model_config(tokenizer)
@@ -184,11 +183,10 @@ def make_base(out: Path, steps: int, refine_steps: int, seed: int) -> None:
     model = build_model(parsed)
     head = DraftHead(parsed.text_config).float()
     head.initialize(parsed.text_config.initializer_range)
-    every, hard = (*DOMAINS, *SKILLS), (*DOMAINS, *COPYING)
-    first = Phase(name="base", steps=steps, learning_rate=3e-3, seed=f"{seed}:base", domains=every)
-    train(model, head, tokenizer, first, out / "base.state.pt")
-    second = Phase(name="refine", steps=refine_steps, learning_rate=2e-3, seed=f"{seed}:refine", domains=hard)
-    train(model, head, tokenizer, second, out / "refine.state.pt")
+    phase = Phase(
+        name="base", steps=steps, learning_rate=3e-3, seed=f"{seed}:base", domains=(*DOMAINS, *SKILLS)
+    )
+    train(model, head, tokenizer, phase, out / "base.state.pt")
     save_base(model, head, config, partial)
     save_common(tokenizer, partial)
     put_in_place(partial, out / "base")
@@ -219,12 +217,6 @@ def main() -> None:
         "--base-steps", type=int, default=1000, help="optimizer steps for base (default %(default)s)"
     )
     parser.add_argument(
-        "--refine-steps",
-        type=int,
-        default=700,
-        help="steps of base after a warm restart (default %(default)s)",
-    )
-    parser.add_argument(
         "--master-steps", type=int, default=40, help="optimizer steps for master (default %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0)
@@ -234,7 +226,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     qwen3_5.chunk_gated_delta_rule = gated_delta_rule  # read when a layer is built
     arguments.out.mkdir(parents=True, exist_ok=True)
-    make_base(arguments.out, arguments.base_steps, arguments.refine_steps, arguments.seed)
+    make_base(arguments.out, arguments.base_steps, arguments.seed)
     make_master(arguments.out, arguments.master_steps, arguments.seed)
 
 
