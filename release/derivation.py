@@ -5,7 +5,7 @@ so a rebuild that gives equal bytes stops there (early cut-off).
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 
 from release.digest import Json, canonical_json, sha256_bytes
 
@@ -75,7 +75,7 @@ class Derivation:
 
     def to_json(self) -> dict[str, object]:
         """Return all fields as plain JSON values."""
-        return asdict(self)
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 def derive(step: Step, inputs: Mapping[str, str], site: Site) -> Derivation:
@@ -92,17 +92,3 @@ def derive(step: Step, inputs: Mapping[str, str], site: Site) -> Derivation:
         platform=site.platform if step.image else None,
         machine=site.machine if step.measures else None,
     )
-
-
-def changed(old: Mapping[str, object], new: Mapping[str, object]) -> tuple[str, ...]:
-    """Name the fields in which two derivations (as JSON) differ, nested ones by path."""
-    names: list[str] = []
-    for name in sorted({*old, *new}):
-        a, b = old.get(name), new.get(name)
-        if a == b:
-            continue
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            names += [f"{name}.{inner}" for inner in changed(a, b)]
-        else:
-            names.append(name)
-    return tuple(names)

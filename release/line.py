@@ -3,32 +3,39 @@
 ``prepare`` builds both trees, ``publish`` makes both visible; each resumes alone.
 """
 
-import json
+import functools
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.formats import evidence
 from recipes.formats.checkpoint import open_checkpoint
+from recipes.formats.progress import Update
 from release import assemble, closure, gates, machine, pipeline, recipe, sbom, verdicts
 from release import lock as locks
 from release.card import step as card_step
-from release.derivation import Site, Step
+from release.closure import Code
+from release.derivation import Site, Source, Step
 from release.digest import Tree
 from release.engines.environment import uv_version
 from release.engines.host import HostEngine
 from release.engines.local import LocalEngine
-from release.errors import ConfigError, UsageError
+from release.errors import BuildError, ConfigError, UsageError
 from release.hoststep import HostStep
 from release.images import Image, this_platform
 from release.images import load as load_image
 from release.lock import Lock
-from release.plan import Graph, Known, Planned, plan
+from release.plan import Graph, Planned, plan
 from release.realize import Check, Done, Executor, Listener, Runner
+from release.recall import known, manifests
 from release.recipe import Recipe
 from release.store import Store, default_root, durable
+from release.store.manifests import Manifest
+from release.store.roots import Rooted
 
 ENGINE = "local"
+UNRELEASED = "0.0.0"
 PROJECT = Path(__file__).resolve().parent.parent
 
 HOST_STEPS: Mapping[str, HostStep] = {
@@ -36,13 +43,6 @@ HOST_STEPS: Mapping[str, HostStep] = {
     "card": card_step.CARD,
     "sbom": sbom.SBOM,
     "assemble": assemble.ASSEMBLE,
-}
-
-CHECKS: Mapping[str, Check] = {
-    "proofs": lambda folder: verdicts.require_proofs(
-        evidence.parse((folder / evidence.EVIDENCE_FILE).read_text())
-    ),
-    "gates": lambda folder: verdicts.require(verdicts.parse((folder / verdicts.VERDICTS_FILE).read_text())),
 }
 
 
@@ -59,9 +59,17 @@ class Line:
         """Return the lock of what is there now."""
         return locks.resolve(self.recipe, self.trees, self.images)
 
+    def machine(self) -> Mapping[str, str]:
+        """Return the facts of this machine."""
+        return machine.facts(ENGINE, self.store.root / "cache")
+
     def steps(self, version: str) -> Graph:
         """Return the steps of one release of this line. Raises LockError when out of step."""
-        return pipeline.graph(self.recipe, self.locked(), self.images, version, machine.facts(ENGINE))
+        return self.steps_of(self.locked(), version)
+
+    def steps_of(self, lock: Lock, version: str) -> Graph:
+        """Return the steps of one release of this line as ``lock`` has it."""
+        return pipeline.graph(self.recipe, lock, self.images, version, self.machine())
 
     def locked(self) -> Lock:
         """Return the lock of the line. Raises LockError when it is out of step."""
@@ -87,6 +95,14 @@ def open_line(name: str) -> Line:
     return line
 
 
+def inputs(name: str) -> tuple[Path, ...]:
+    """Return every file and folder that decides what a release of recipe ``name`` is made of."""
+    wanted = recipe.load(recipe.find(PROJECT, name))
+    project = (PROJECT / part for part in ("release", "recipes", "images", "tasks.py", "uv.lock"))
+    sources = (recipe.source_path(wanted, source) for source in wanted.sources.values())
+    return (*project, wanted.folder, *sources)
+
+
 def parse_version(text: str) -> str:
     """Return ``text`` when it is a SemVer version. Raises UsageError when it is not."""
     import semver
@@ -98,58 +114,104 @@ def parse_version(text: str) -> str:
     return text
 
 
-def site(line: Line, steps: Graph) -> Site:
-    """Return what the steps are keyed on, on this machine."""
-    code = {name: f"revision:{step.revision}" for name, step in HOST_STEPS.items()}
-    for step in steps.steps:
-        if step.image is not None:
-            code[step.does] = closure.of_step(PROJECT, step.does).tree.digest
+def latest(line: Line) -> str:
+    """Return the newest released version of ``line``, or 0.0.0 before the first release."""
+    return (line.store.roots.versions(line.recipe.name) or (UNRELEASED,))[-1]
+
+
+def code_of(line: Line, steps: Graph) -> Mapping[str, Tree]:
+    """Return the code of each step that runs in an image, by what it does."""
+    imports = closure.Imports(line.store.root / "cache" / "imports.json")
+    cache = line.store.stat_cache
+    does = dict.fromkeys(step.does for step in steps.steps if step.image is not None)
+    trees = closure.trees_of_steps(PROJECT, does, cache, imports)
+    imports.save()
+    cache.save()
+    return trees
+
+
+def site(line: Line, code: Mapping[str, Tree]) -> Site:
+    """Return what steps are keyed on, on this machine."""
+    revisions = {name: f"revision:{step.revision}" for name, step in HOST_STEPS.items()}
     return Site(
-        code=code,
+        code={**revisions, **{name: tree.digest for name, tree in code.items()}},
         images={name: image.input_hash(uv_version()) for name, image in line.images.items()},
         platform=this_platform(),
-        machine=machine.facts(ENGINE),
+        machine=line.machine(),
     )
 
 
 def plan_line(line: Line, steps: Graph) -> tuple[Planned, ...]:
     """Return the plan of ``steps``; nothing is built."""
-    store, name = line.store, line.recipe.name
+    code = code_of(line, steps)
 
-    def last(step: str) -> Mapping[str, object] | None:
-        found = store.realizations.last(name, step)
-        return found.derivation if found else None
+    @functools.cache
+    def now() -> Mapping[str, Manifest]:
+        sources = {tree.digest: Manifest(tree) for tree in line.trees.values()}
+        return {**sources, **manifests(code, line.images, uv_version())}
 
-    return plan(steps, site(line, steps), Known(tree_of=store.tree_of, last=last))
+    return plan(steps, site(line, code), known(line.store, line.recipe.name, now))
 
 
 def realize_line(line: Line, steps: Graph, listener: Listener) -> dict[str, Done]:
-    """Bring the sources in and realize ``steps``. Raises what a step or a check raises."""
-    _fetch(line, steps)
+    """Bring the sources in and realize ``steps``. Raises what a step or a check raises.
+
+    What it uses is kept from the garbage collector until the end of ``line.store.running()``,
+    or of this call where the caller holds none.
+    """
+    code = code_of(line, steps)
+    with durable.full_disk_is_clear(line.store.root), line.store.running():
+        bring(line, steps, code, listener)
+        return executor(line, site(line, code), listener).realize(steps)
+
+
+def bring(line: Line, steps: Graph, code: Mapping[str, Tree], listener: Listener) -> None:
+    """Bring the sources of ``steps`` in, and hold them and what explains the keys."""
+    sources = {source.name: source.digest for source in steps.sources}
+    line.store.hold(line.recipe.name, sources, manifests(code, line.images, uv_version()))
+    _fetch(line, steps, listener)
+
+
+def executor(line: Line, here: Site, listener: Listener) -> Executor:
+    """Return what runs the steps of ``line``."""
     host = HostEngine(HOST_STEPS)
-    local = LocalEngine(
-        store=line.store, images=line.images, code_of=lambda does: closure.of_step(PROJECT, does)
-    )
+    local = LocalEngine(store=line.store, images=line.images, code_of=lambda does: _code(does, here))
 
     def runner_of(step: Step) -> Runner:
         return local if step.image else host
 
-    executor = Executor(
+    return Executor(
         store=line.store,
-        site=site(line, steps),
+        site=here,
         line=line.recipe.name,
         runner_of=runner_of,
-        checks=CHECKS,
+        checks=_checks(option(line.recipe)),
         listener=listener,
     )
-    return executor.realize(steps)
+
+
+def option(wanted: Recipe) -> str:
+    """Return the option by which a command means this recipe, with a space before it."""
+    known = wanted.folder == PROJECT / "recipes" / wanted.name
+    return f" --recipe {wanted.name if known else wanted.folder}"
+
+
+def _checks(meant: str) -> Mapping[str, Check]:
+    def proofs(folder: Path) -> None:
+        text = (folder / evidence.EVIDENCE_FILE).read_text()
+        verdicts.require_proofs(evidence.parse(text), meant)
+
+    def gates(folder: Path) -> None:
+        text = (folder / verdicts.VERDICTS_FILE).read_text()
+        verdicts.require(verdicts.parse(text), meant)
+
+    return {"proofs": proofs, "gates": gates}
 
 
 def keep(line: Line, version: str, done: Mapping[str, Done]) -> None:
     """Make a release a root: nothing that it is made of is garbage."""
-    root = {name: {"key": step.key, "tree": step.tree} for name, step in sorted(done.items())}
-    text = json.dumps(root, indent=1, sort_keys=True) + "\n"
-    durable.write(line.store.root / "roots" / line.recipe.name / version, text.encode())
+    release = {name: Rooted(step.key, step.tree) for name, step in done.items()}
+    line.store.roots.put(line.recipe.name, version, release)
 
 
 def check_sources(line: Line) -> None:
@@ -169,11 +231,44 @@ def check_sources(line: Line) -> None:
             ) from error
 
 
-def _fetch(line: Line, steps: Graph) -> None:
+def _code(does: str, here: Site) -> Code:
+    """Return a step's code as it was hashed into the key. Raises BuildError when it changed."""
+    code = closure.of_step(PROJECT, does)
+    if code.tree.digest != here.code[does]:
+        raise BuildError(
+            f"the code of step {does} changed while the release was running",
+            why="What runs must be what stands in the key of its result.",
+            hint="run the same command again",
+        )
+    return code
+
+
+def _fetch(line: Line, steps: Graph, listener: Listener) -> None:
+    """Bring in the sources that the store lacks. What a killed try brought in is kept."""
     missing = [source for source in steps.sources if line.store.tree(source.digest) is None]
     if missing:
         check_sources(line)
-        line.store.need(sum(line.trees[source.name].size for source in missing))
+        line.store.need(sum(line.store.lacks(line.trees[source.name]) for source in missing))
     for source in missing:
-        path = recipe.source_path(line.recipe, line.recipe.sources[source.name])
-        line.store.ingest(path, line.trees[source.name])
+        _fetch_source(line, source, listener)
+
+
+def _fetch_source(line: Line, source: Source, listener: Listener) -> None:
+    step, tree = Step(name=f"fetch-{source.name}", does="fetch"), line.trees[source.name]
+    path = recipe.source_path(line.recipe, line.recipe.sources[source.name])
+    began, done = time.monotonic(), 0
+
+    def read(count: int) -> None:
+        nonlocal done
+        done += count
+        listener.progress(step, Update(at="copying", done=done, total=tree.size, unit="bytes"))
+
+    listener.started(step, source.digest)
+    line.store.ingest(path, tree, read, waiting=lambda: listener.waiting(step, source.digest))
+    seconds = round(time.monotonic() - began, 3)
+    listener.finished(
+        step,
+        Done(
+            key=source.digest, tree=source.digest, size=tree.size, seconds=seconds, built=True, isolation={}
+        ),
+    )

@@ -4,9 +4,9 @@ The one executor. Runners are handed to it; it knows neither containers nor Hubs
 """
 
 import json
-import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,7 @@ from release.digest import Tree
 from release.errors import BuildError
 from release.hoststep import Input
 from release.plan import Graph
-from release.store import Realization, Store
+from release.store import Realization, Store, durable
 
 OUT = "out"
 
@@ -119,26 +119,66 @@ class Executor:
                 self.checks[step.check](self.store.folder(done.tree, step.name))
         return finished
 
+    @contextmanager
+    def again(self, step: Step, derivation: Derivation) -> Iterator[Path]:
+        """Run a finished step once more, beside its result; yield the ``out/`` of this run.
+
+        The realization is not touched. The run's folder is removed when the block ends, and
+        kept for a look when it raises.
+        """
+        name = f"again-{derivation.key}"
+        scratch = self.store.scratch(name)
+        with self.store.lock(name, lambda: self.listener.waiting(step, derivation.key)) as lock:
+            durable.remove(scratch)
+            self.listener.started(step, derivation.key)
+            job = self._prepare(step, derivation, scratch, scratch / "log.txt", lock.fd)
+            self.runner_of(step).run(job)
+            yield scratch / OUT
+            durable.remove(scratch)
+
+    def inputs(self, step: Step, derivation: Derivation) -> dict[str, Input]:
+        """Return the trees that a run of ``step`` reads."""
+        return {name: self._input(digest, step.inputs[name]) for name, digest in derivation.inputs.items()}
+
+    def result(self, key: str, name: str) -> Input:
+        """Return the finished tree of ``key``, which this release goes on to use.
+
+        Raises BuildError when it is not whole.
+        """
+        realization = self.store.use(key)
+        if realization is None:
+            raise BuildError(f"the result {key[:8]} of {name} is not whole in the store")
+        return self._input(realization.tree, name)
+
     def _realize_step(self, step: Step, inputs: Mapping[str, str]) -> Done:
         derivation = derive(step, inputs, self.site)
-        found = self._found(derivation.key)
+        found = self._found(step, derivation.key)
         if found is not None:
             return found
         with self.store.lock(derivation.key, lambda: self.listener.waiting(step, derivation.key)) as lock:
-            found = self._found(derivation.key)
-            return found or self._build(step, derivation, lock.fd)
+            found = self._found(step, derivation.key)
+            if found is not None:
+                return found
+            with durable.full_disk_is_clear(self.store.root):
+                return self._build(step, derivation, lock.fd)
 
-    def _found(self, key: str) -> Done | None:
-        realization = self.store.realizations.get(key)
-        if realization is None or self.store.tree_of(key) is None:
+    def _found(self, step: Step, key: str) -> Done | None:
+        realization = self.store.use(key)
+        if realization is None:
             return None
+        self.store.realizations.set_last(self.line, step.name, key)
         return self._done(realization, built=False)
 
     def _build(self, step: Step, derivation: Derivation, lock_fd: int) -> Done:
         self.listener.started(step, derivation.key)
         began = time.monotonic()
-        job = self._prepare(step, derivation, lock_fd)
+        log = self.store.logs.start(self.line, step.name, derivation.key)
+        job = self._prepare(step, derivation, self.store.scratch(derivation.key), log, lock_fd)
         report = self.runner_of(step).run(job)
+        with self.store.gate.shared():
+            return self._commit(step, derivation, job, report, began)
+
+    def _commit(self, step: Step, derivation: Derivation, job: Job, report: Report, began: float) -> Done:
         tree = self.store.commit(job.scratch / OUT, derivation.inputs)
         realization = Realization(
             key=derivation.key,
@@ -150,22 +190,18 @@ class Executor:
             isolation=report.isolation,
         )
         self.store.record(realization, self.line)
-        shutil.rmtree(job.scratch, ignore_errors=True)
+        durable.remove(job.scratch)
         return self._done(realization, built=True)
 
-    def _prepare(self, step: Step, derivation: Derivation, lock_fd: int) -> Job:
-        scratch = self.store.scratch(derivation.key)
+    def _prepare(self, step: Step, derivation: Derivation, scratch: Path, log: Path, lock_fd: int) -> Job:
         for name in ("in", OUT, "code"):
-            shutil.rmtree(scratch / name, ignore_errors=True)
+            durable.remove(scratch / name)
         for name in ("in", OUT, "state"):
             (scratch / name).mkdir(parents=True, exist_ok=True)
         (scratch / "params.json").write_text(json.dumps(derivation.params, sort_keys=True))
-        inputs = {name: self._input(digest, step.inputs[name]) for name, digest in derivation.inputs.items()}
-        log = self.store.root / "logs" / f"{derivation.key[:8]}-{step.name}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
         return Job(
             step=step,
-            inputs=inputs,
+            inputs=self.inputs(step, derivation),
             scratch=scratch,
             log=log,
             lock_fd=lock_fd,

@@ -1,19 +1,26 @@
 """``invoke release``, top-down: plan, prepare, publish, say where everything is."""
 
+import io
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from release import line as lines
-from release import verdicts
+from release import seal, verdicts
+from release.errors import MachineError
 from release.hub.folder import FolderHub
 from release.hub.transaction import Outcome, Release, RepoTree, State, publish
 from release.line import Line
 from release.plan import Graph, Status
 from release.realize import Done
 from release.report.terminal import Terminal, plan_table, rows_table, size
+from release.store import durable
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +36,8 @@ class Prepared:
 def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *, dry_run: bool) -> None:
     """Release both repos of a line as one version, or print the plan."""
     lines.parse_version(version)
+    began, inputs = time.time_ns(), lines.inputs(recipe)
+    stamps = seal.look(inputs)
     line = lines.open_line(recipe)
     steps = line.steps(version)
     planned = lines.plan_line(line, steps)
@@ -36,11 +45,17 @@ def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *,
         terminal.console.print(plan_table(planned))
         return
     waiting = sum(item.status is not Status.HIT for item in planned)
-    terminal.console.print(f"{line.recipe.name} {version}: {len(planned)} steps, {waiting} to build")
-    prepared = prepare(line, steps, version, terminal)
-    outcome = publish(FolderHub(hub), _release(prepared))
-    lines.keep(line, version, prepared.done)
+    terminal.say(_headline(line, version, len(planned), waiting))
+    with line.store.running():
+        prepared = prepare(line, steps, version, terminal)
+        outcome = publish(FolderHub(hub), _release(prepared))
+        lines.keep(line, version, prepared.done)
     _report(prepared, outcome, terminal)
+    if seal.settled(stamps, began):
+        question = seal.Question(project=lines.PROJECT, recipe=recipe, version=version, hub=hub)
+        sealed = seal.dump(inputs, stamps, _results(prepared, outcome), _said_next_time(prepared, outcome))
+        with suppress(OSError, MachineError):  # without it the next run is slower, and as right
+            durable.write(question.file(line.store.root), sealed)
 
 
 def prepare(line: Line, steps: Graph, version: str, terminal: Terminal) -> Prepared:
@@ -72,18 +87,44 @@ def _repo_tree(prepared: Prepared, step: str, repo: str) -> RepoTree:
 
 def _report(prepared: Prepared, outcome: Outcome, terminal: Terminal) -> None:
     """Say what happened and where everything is; a no-op says only where."""
-    console = terminal.console
     if outcome.state is State.PUBLISHED:
         for table in (_steps_table(prepared), *_verdict_tables(prepared)):
-            console.print(table, "")
+            terminal.console.print(table, "")
     said = "is released" if outcome.state is State.PUBLISHED else "was released before; nothing changed"
-    console.print(f"{prepared.line.recipe.name} {outcome.version} {said}:")
+    terminal.say(f"{prepared.line.recipe.name} {outcome.version} {said}:")
     for repo in outcome.repos:
-        console.print(f"  {repo.repo} v{outcome.version}\n    {repo.where}", markup=False)
-    console.print("to check one: cd into it, then: sha256sum --check SHA256SUMS", markup=False)
+        terminal.say(f"  {repo.repo} v{outcome.version}\n    {repo.where}")
+    terminal.say("to check one: cd into it, then: sha256sum --check SHA256SUMS")
 
 
-def _steps_table(prepared: Prepared) -> Table:
+def _headline(line: Line, version: str, steps: int, waiting: int) -> str:
+    return f"{line.recipe.name} {version}: {steps} steps, {waiting} to build"
+
+
+def _said_next_time(prepared: Prepared, outcome: Outcome) -> str:
+    """Return what the same release prints while nothing changes."""
+    said = io.StringIO()
+    terminal = Terminal(out=said)
+    terminal.say(_headline(prepared.line, prepared.version, len(prepared.steps.steps), 0))
+    for step in prepared.steps.steps:
+        terminal.finished(step, replace(prepared.done[step.name], built=False))
+    _report(prepared, replace(outcome, state=State.ALREADY), terminal)
+    return said.getvalue()
+
+
+def _results(prepared: Prepared, outcome: Outcome) -> list[Path]:
+    """Return the files that make the release a finished one: in the store and on the Hub."""
+    store, version = prepared.line.store, prepared.version
+    found = [store.roots.path(prepared.line.recipe.name, version)]
+    for done in prepared.done.values():
+        tree = store.tree(done.tree)
+        assert tree is not None, f"{done.tree} was realized a moment ago"
+        found += [store.realizations.path(done.key), store.manifest_path(done.tree)]
+        found += [store.objects.path(file.sha256) for file in tree.files.values()]
+    return found + [Path(repo.where) for repo in outcome.repos]
+
+
+def _steps_table(prepared: Prepared) -> "Table":
     rows = [
         (
             name,
@@ -98,7 +139,7 @@ def _steps_table(prepared: Prepared) -> Table:
     return rows_table("steps", ("step", "key", "", "size", "seconds", "isolation"), rows)
 
 
-def _verdict_tables(prepared: Prepared) -> tuple[Table, Table]:
+def _verdict_tables(prepared: Prepared) -> "tuple[Table, Table]":
     folder = prepared.line.store.folder(prepared.done["gate"].tree, "gate")
     judged = verdicts.parse((folder / verdicts.VERDICTS_FILE).read_text())
     proofs = [(_mark(proof.holds), proof.name, proof.found) for proof in judged.proofs]

@@ -7,6 +7,7 @@ shared cache can reach a release.
 
 import base64
 import csv
+import functools
 import hashlib
 import json
 import shutil
@@ -15,7 +16,6 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from recipes.formats.progress import Update
@@ -39,9 +39,14 @@ class Environment:
         return self.folder / "bin" / "python"
 
 
+@functools.cache
 def uv_version() -> str:
     """Return the version of uv, which is part of an image's input hash."""
-    return version("uv")
+    # By the name of its metadata folder: importlib.metadata is most of what a no-op would import.
+    for folder in sys.path:
+        for found in Path(folder).glob("uv-*.dist-info"):
+            return found.name.removeprefix("uv-").removesuffix(".dist-info")
+    raise MachineError("this project's environment has no uv", hint="run `uv sync` in the project")
 
 
 def uv() -> Path:
@@ -71,8 +76,8 @@ def _build(image: Image, folder: Path, cache: Path, progress: Callable[[Update],
     at = f"environment {image.name} ({image.variant})"
     progress(Update(at=at))
     partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    durable.remove(partial)
+    durable.remove(folder)
     partial.parent.mkdir(parents=True, exist_ok=True)
     python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -89,8 +94,7 @@ def _build(image: Image, folder: Path, cache: Path, progress: Callable[[Update],
     )
     stamp = {"format": 1, "image": image.name, "variant": image.variant, "size": size}
     durable.write(partial / STAMP, json.dumps(stamp).encode())
-    partial.rename(folder)
-    durable.sync_folder(folder.parent)
+    durable.rename(partial, folder)
 
 
 def _uv(arguments: tuple[str, ...], cache: Path, tell: Callable[[str], None]) -> None:
@@ -115,18 +119,38 @@ def _site_packages(environment: Path) -> Path:
     return next((environment / "lib").glob("python3.*")) / "site-packages"
 
 
+def installed(store: Store) -> tuple[Path, ...]:
+    """Return the folders of all environments of ``store``, finished or not."""
+    return tuple(sorted((store.root / "envs").glob("[!.]*")))
+
+
+def complete(environment: Path) -> bool:
+    """Tell whether an environment was installed to its end."""
+    return (environment / STAMP).is_file()
+
+
+def damaged(environment: Path, progress: Callable[[int, int], None]) -> Iterator[Path]:
+    """Yield each installed file that is not what its wheel's RECORD says."""
+    yield from (Path(bad) for _, bad in _check_all(environment, progress) if bad)
+
+
 def _verify(environment: Path, progress: Callable[[int, int], None]) -> int:
     """Check each installed file against its wheel's RECORD; return the bytes read."""
-    wanted = list(_records(_site_packages(environment)))
     total = 0
+    for size, bad in _check_all(environment, progress):
+        if bad:
+            raise BuildError(f"{bad} is not what its wheel's RECORD says")
+        total += size
+    return total
+
+
+def _check_all(environment: Path, progress: Callable[[int, int], None]) -> Iterator[tuple[int, str]]:
+    wanted = list(_records(_site_packages(environment)))
     with ThreadPoolExecutor() as pool:
-        for count, (size, bad) in enumerate(pool.map(_check_file, wanted), 1):
-            if bad:
-                raise BuildError(f"{bad} is not what its wheel's RECORD says")
-            total += size
+        for count, found in enumerate(pool.map(_check_file, wanted), 1):
+            yield found
             if count % 500 == 0:
                 progress(count, len(wanted))
-    return total
 
 
 def _records(site: Path) -> Iterator[tuple[Path, str]]:

@@ -22,6 +22,7 @@ from typing import IO
 from recipes.formats import progress
 from recipes.formats.step import Exit
 from release.closure import Code
+from release.digest import sha256_bytes
 from release.engines import environment
 from release.errors import (
     BuildError,
@@ -33,13 +34,16 @@ from release.errors import (
 )
 from release.images import Image
 from release.realize import Job, Report
-from release.store import Store
+from release.store import Store, durable
+from release.store.trace import Kind, point
 
 SANDBOX = Path(__file__).with_name("sandbox.py")
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/opt")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/shm")  # noqa: S108
 REQUIRE = "GRAFTSMITH_REQUIRE_ISOLATION"
 TAIL = 3000
+FULL_DISK = ("No space left on device", "Disk quota exceeded")
+NO_ROOM = 1 << 16
 
 ERROR_OF_EXIT: Mapping[int, type[GraftsmithError]] = {
     Exit.CONFIG: ConfigError,
@@ -64,7 +68,7 @@ class LocalEngine:
         self.code_of(job.step.does).write(job.scratch / "code")
         for name, item in job.inputs.items():
             (job.scratch / "in" / name).symlink_to(item.folder)
-        with _temporary(job.scratch.name) as home:
+        with _temporary(job.scratch) as home:
             argv = [str(env.python), "-I", str(job.scratch / "code"), "--root", str(job.scratch)]
             spec = {
                 "argv": argv,
@@ -101,12 +105,12 @@ def _environment(env: Path, home: Path, image: Mapping[str, str]) -> dict[str, s
 
 
 @contextlib.contextmanager
-def _temporary(key: str) -> Iterator[Path]:
+def _temporary(scratch: Path) -> Iterator[Path]:
     """Give a step its home: short (sockets allow 107 characters), and gone after.
 
-    A killed release leaves it behind; the next try of the same key removes it.
+    A killed release leaves it behind; the next try of the same step removes it.
     """
-    folder = Path(tempfile.gettempdir()) / f"gs-{os.getuid()}-{key[:12]}"
+    folder = Path(tempfile.gettempdir()) / f"gs-{os.getuid()}-{sha256_bytes(os.fsencode(scratch))[:12]}"
     if folder.is_symlink():
         raise MachineError(f"{folder} is a link that graftsmith did not make", hint="remove it")
     shutil.rmtree(folder, ignore_errors=True)
@@ -120,15 +124,16 @@ def _temporary(key: str) -> Iterator[Path]:
 def _supervise(job: Job, spec: Mapping[str, object]) -> Mapping[str, str]:
     """Start the sandbox, follow its output, and return the isolation it reports."""
     with job.log.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-I", str(SANDBOX), json.dumps(spec)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            pass_fds=(job.lock_fd,),
-            start_new_session=True,
-            text=True,
-        )
+        with point(Kind.START, job.step.name):
+            process = subprocess.Popen(
+                [sys.executable, "-I", str(SANDBOX), json.dumps(spec)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                pass_fds=(job.lock_fd,),
+                start_new_session=True,
+                text=True,
+            )
         timed_out = Event()
         timer = Timer(job.step.timeout_s, _time_out, (process, timed_out))
         timer.daemon = True
@@ -136,7 +141,8 @@ def _supervise(job: Job, spec: Mapping[str, object]) -> Mapping[str, str]:
         try:
             assert process.stdout is not None
             isolation, message = _follow(process.stdout, job)
-            code = process.wait()
+            with point(Kind.END, job.step.name):
+                code = process.wait()
         except BaseException as error:
             _stop(process)
             if isinstance(error, KeyboardInterrupt):
@@ -201,11 +207,29 @@ def _stop(process: "subprocess.Popen[str]") -> None:
 
 
 def _failure(job: Job, code: int, message: str) -> GraftsmithError:
+    if _disk_is_full(job, message):
+        return durable.full_disk(job.scratch)
+    if code < 0:
+        return BuildError(
+            f"{job.step.name}: its supervisor was ended by signal {-code}, and the step with it",
+            why="Something outside of the release did that; what was finished stays in the store.",
+            hint="run the same command again; if memory was short, the kernel's log says so",
+        )
     kind = ERROR_OF_EXIT.get(code, BuildError)
     if message:
         return kind(f"{job.step.name}: {message}", hint=f"the whole log is {job.log}")
-    tail = job.log.read_bytes()[-TAIL:].decode(errors="replace").strip()
     how = f"signal {code - 128}" if code > 128 else f"exit code {code}"
     return kind(
-        f"{job.step.name} ended with {how}; the end of its log:\n{tail}", hint=f"the whole log is {job.log}"
+        f"{job.step.name} ended with {how}; the end of its log:\n{_tail(job)}",
+        hint=f"the whole log is {job.log}",
     )
+
+
+def _disk_is_full(job: Job, message: str) -> bool:
+    """Tell whether a step failed for want of room; a full disk may have no room for its log either."""
+    said = any(text in message + _tail(job) for text in FULL_DISK)
+    return said or shutil.disk_usage(job.scratch).free < NO_ROOM
+
+
+def _tail(job: Job) -> str:
+    return job.log.read_bytes()[-TAIL:].decode(errors="replace").strip()

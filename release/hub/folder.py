@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import semver
-
 from release import record as records
 from release.digest import sha256_bytes, sha256_file
 from release.errors import ConflictError, MachineError, PublishError, UsageError
@@ -30,6 +28,7 @@ from release.record import RECORD_FILE, Record
 from release.reponame import RepoName
 from release.store import durable
 from release.store.locks import KeyLock
+from release.store.trace import Kind, point
 
 SMALL = 1_000_000
 """Bytes below which a linked file is hashed again after writing."""
@@ -52,6 +51,8 @@ class FolderHub:
 
     def path(self, repo: str, version: str) -> Path:
         """Return where ``repo`` stands at ``version``, whether it is there or not."""
+        import semver  # not before somebody publishes
+
         name = RepoName.parse(repo)
         if not semver.Version.is_valid(version):
             raise UsageError(f"{version!r} is not a version", hint="write it like 1.0.0")
@@ -130,7 +131,7 @@ class FolderRepo:
     def stage(self) -> None:
         """Link or copy every file into the hidden folder, keeping what is complete there."""
         if not self.adopt and self.incoming.exists():
-            shutil.rmtree(self.incoming)
+            durable.remove(self.incoming)
         self.incoming.mkdir(parents=True, exist_ok=True)
         self._drop_strays()
         for path in sorted(self.source.tree.files):
@@ -159,8 +160,7 @@ class FolderRepo:
 
     def tag(self) -> None:
         """Rename the hidden folder to the version's name."""
-        self.incoming.rename(self.visible)
-        durable.sync_folder(self.visible.parent)
+        durable.rename(self.incoming, self.visible)
 
     def published(self) -> Published:
         """Return the folder that readers load from."""
@@ -181,7 +181,7 @@ class FolderRepo:
             for name in names:
                 found = Path(folder) / name
                 if found.relative_to(self.incoming).as_posix() not in self.source.tree.files:
-                    found.unlink()
+                    durable.remove(found)
 
     def _place(self, path: str) -> None:
         source, target = self.source.root / path, self.incoming / path
@@ -214,8 +214,9 @@ def _read_visible(folder: Path) -> Record | None:
 
 def _link(source: Path, target: Path) -> bool:
     try:
-        target.unlink(missing_ok=True)
-        target.hardlink_to(source)
+        durable.remove(target)
+        with point(Kind.LINK, target):
+            target.hardlink_to(source)
     except OSError as error:
         if error.errno in _UNLINKABLE:
             return False
@@ -229,4 +230,4 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, partial)
     partial.chmod(0o444)
     durable.sync_file(partial)
-    partial.replace(target)
+    durable.rename(partial, target)

@@ -46,5 +46,5 @@ def write(file: Path, journal: Journal) -> None:
 
 def close(file: Path) -> None:
     """Remove the journal: everything it announced stands."""
-    file.unlink(missing_ok=True)
+    durable.remove(file)
     durable.sync_folder(file.parent)

@@ -18,8 +18,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-import semver
-
 from release.digest import Tree
 from release.errors import ConflictError, UsageError
 from release.hub.record import check, read
@@ -44,6 +42,8 @@ class Release:
     repos: tuple[RepoTree, RepoTree]
 
     def __post_init__(self) -> None:
+        import semver  # not before somebody publishes
+
         if not semver.Version.is_valid(self.version):
             raise UsageError(f"{self.version!r} is not a version", hint="write it like 1.0.0 or 1.1.0-rc.1")
         names = [RepoName.parse(repo.repo) for repo in self.repos]

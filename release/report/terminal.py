@@ -1,17 +1,23 @@
-"""One line per step while it runs, a bar where it takes longer, a table at the end."""
+"""One line per step while it runs, a bar where it takes longer, a table at the end.
+
+rich is imported when there is something to draw: a release that finds everything done
+prints plain lines, in less time than the import takes.
+"""
 
 import sys
 import time
 from collections.abc import Sequence
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from typing import IO, TYPE_CHECKING
 
 from recipes.formats.progress import Update
 from release.derivation import Step
 from release.plan import Planned, Status
 from release.realize import Done
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+    from rich.table import Table
 
 QUIET_FOR = 5.0
 """Seconds between progress lines where the output is no terminal."""
@@ -20,12 +26,29 @@ QUIET_FOR = 5.0
 class Terminal:
     """Prints what the executor tells; bars on a terminal, plain lines elsewhere."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    def __init__(self, console: "Console | None" = None, out: IO[str] | None = None) -> None:
+        self._console = console
+        self._out = out or sys.stdout
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._last = ""
         self._spoke = 0.0
+
+    @property
+    def console(self) -> "Console":
+        """What tables and bars are drawn on."""
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(file=self._out, highlight=False, soft_wrap=True)
+        return self._console
+
+    def say(self, line: str) -> None:
+        """Print one plain line."""
+        if self._console is None:
+            self._out.write(f"{line}\n")
+        else:
+            self._console.print(line, markup=False)
 
     def started(self, step: Step, key: str) -> None:
         """Show that a step begins."""
@@ -33,6 +56,8 @@ class Terminal:
             self._line(step.name, key, "starting", "")
             self._spoke = time.monotonic()
             return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
         columns = (TextColumn("  {task.description}"), BarColumn(24), TimeElapsedColumn())
         self._progress = Progress(*columns, console=self.console, transient=True)
         self._progress.start()
@@ -70,10 +95,10 @@ class Terminal:
             self._progress = self._task = None
 
     def _line(self, name: str, key: str, how: str, rest: str) -> None:
-        self.console.print(f"  {name:<18} {key[:8]:<8}  {how:<8} {rest}", markup=False)
+        self.say(f"  {name:<18} {key[:8]:<8}  {how:<8} {rest}")
 
 
-def plan_table(planned: Sequence[Planned]) -> Table:
+def plan_table(planned: Sequence[Planned]) -> "Table":
     """Return the plan as a table: step, key, what will happen and why."""
     table = _table("plan", "step", "key", "", "why")
     for item in planned:
@@ -83,7 +108,7 @@ def plan_table(planned: Sequence[Planned]) -> Table:
     return table
 
 
-def rows_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def rows_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
     """Return a plain table."""
     table = _table(title, *columns)
     for row in rows:
@@ -101,7 +126,9 @@ def size(count: int) -> str:
     return ""
 
 
-def _table(title: str, *columns: str) -> Table:
+def _table(title: str, *columns: str) -> "Table":
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -1,25 +1,59 @@
-"""Writes that survive a kill and a power cut: fsync, then rename."""
+"""Writes that survive a kill and a power cut: fsync, then rename. Each passes the trace."""
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from release.errors import MachineError
+from release.store.trace import Kind, point
 
 
 def write(path: Path, data: bytes) -> None:
     """Replace ``path`` by ``data``: readers see the old bytes or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with full_disk_is_clear(path):
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        sync_folder(path.parent)
+        make_folder(path.parent)
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                with point(Kind.FSYNC, partial):
+                    os.fsync(file.fileno())
+            rename(partial, path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink()
+            raise
+
+
+def rename(source: Path, target: Path) -> None:
+    """Move ``source`` to ``target`` at once, replacing what stands there, so that it lasts."""
+    with point(Kind.RENAME, target):
+        source.replace(target)
+    sync_folder(target.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder and what is in it; what is not there is no error."""
+    if not os.path.lexists(path):
+        return
+    with point(Kind.REMOVE, path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents so that they last: a file in a lost folder is lost."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:
@@ -40,16 +74,22 @@ def full_disk_is_clear(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise MachineError(
-            f"no space left on the disk that holds {path}",
-            why="What was finished before stays in the store and stays usable.",
-            hint="free some space and run the same command again",
-        ) from error
+        raise full_disk(path) from error
+
+
+def full_disk(path: Path) -> MachineError:
+    """Return the error of a disk on which ``path`` found no room."""
+    return MachineError(
+        f"no space left on the disk that holds {path}",
+        why="What was finished before stays in the store and stays usable.",
+        hint="free some space and run the same command again",
+    )
 
 
 def _fsync(path: Path, flags: int) -> None:
     fd = os.open(path, flags)
     try:
-        os.fsync(fd)
+        with point(Kind.FSYNC, path):
+            os.fsync(fd)
     finally:
         os.close(fd)

@@ -1,19 +1,29 @@
 """Objects: files by their sha256, read-only, each stored once."""
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from release.digest import CHUNK, File, sha256_file
+from release.digest import CHUNK, File, hashed, sha256_file, sha256_files
 from release.errors import BuildError
-from release.store.durable import full_disk_is_clear, sync_file, sync_folder
+from release.store import durable
+from release.store.trace import Kind, point
 
 FICLONE = 0x40049409
 READ_ONLY = 0o444
+SPAN = 64 << 20
+"""Bytes that the kernel copies between two words of progress."""
+
+UNLINKABLE = frozenset({errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
+"""What a file system answers that has no links, or no more for this file."""
+
+UNCOPYABLE = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What the kernel answers when it cannot copy between two file systems by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,33 +45,53 @@ class Objects:
 
     def adopt(self, path: Path) -> File:
         """Hash a file that a step wrote, and rename it in. ``path`` is gone after."""
-        file = File(sha256_file(path), path.stat().st_size)
-        path.chmod(READ_ONLY)
-        with full_disk_is_clear(path):
-            sync_file(path)
-        self._place(path, file)
-        return file
+        return self.adopt_all((path,))[0]
 
-    def copy_in(self, source: Path, expected: File, read: Callable[[int], None]) -> None:
+    def adopt_all(self, paths: Sequence[Path]) -> list[File]:
+        """Hash files that a step wrote, and rename them in: ``paths`` are gone after.
+
+        Each is hashed once, while the one before it is flushed to the disk.
+        """
+        files = []
+        for path, sha256 in zip(paths, sha256_files(paths), strict=True):
+            path.chmod(READ_ONLY)
+            with durable.full_disk_is_clear(path):
+                durable.sync_file(path)
+            _drop_pages(path)
+            file = File(sha256, path.stat().st_size)
+            self._place(path, file)
+            files.append(file)
+        return files
+
+    def copy_in(
+        self,
+        source: Path,
+        expected: File,
+        read: Callable[[int], None],
+        unchanged: Callable[[], bool] | None = None,
+    ) -> None:
         """Bring in a file of a path source: never renamed, changed or linked.
 
-        A reflink where the file system has them, else a copy; the digest is taken from
-        the bytes as they are written. ``read`` is told of bytes done. Raises BuildError
-        when they are not the expected ones (the source changed under us).
+        A reflink where the file system has them, else a copy. ``read`` is told of bytes
+        done. ``unchanged`` tells whether the source still is the file that was hashed, by
+        its stamp; without it the bytes are hashed as they are written. One caller at a
+        time. Raises BuildError when they are not the expected ones (the source changed
+        under us).
         """
         if self.has(expected):
             read(expected.size)
             return
-        partial = self.folder / f".{expected.sha256}.{os.getpid()}"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with full_disk_is_clear(partial):
-            found = _clone(source, partial) or _copy(source, partial, read)
+        partial = self.folder / f".{expected.sha256}.part"
+        with durable.full_disk_is_clear(partial):
+            durable.make_folder(self.folder)
+            right = _bring(source, partial, expected, read, unchanged)
             partial.chmod(READ_ONLY)
-            sync_file(partial)
-        if found != expected.sha256:
+            durable.sync_file(partial)
+        _drop_pages(partial)
+        if not right:
             partial.unlink()
             raise BuildError(
-                f"{source} changed while it was read: expected sha256 {expected.sha256}, got {found}",
+                f"{source} changed while it was read: it no longer has sha256 {expected.sha256}",
                 hint="run the same command again once nothing writes to it",
             )
         self._place(partial, expected)
@@ -69,38 +99,95 @@ class Objects:
     def _place(self, path: Path, file: File) -> None:
         target = self.path(file.sha256)
         if self.has(file):
-            path.unlink()
+            durable.remove(path)
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
-        sync_folder(target.parent)
+        with durable.full_disk_is_clear(target):
+            durable.make_folder(target.parent)
+            durable.rename(path, target)
 
 
-def _clone(source: Path, target: Path) -> str | None:
-    """Reflink ``source`` and return the digest, or None where it is not supported."""
-    with source.open("rb") as read, target.open("wb") as write:
+def link(source: Path, target: Path) -> None:
+    """Hard-link ``source``; a copy of it, times and all, only where no link can be had."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with point(Kind.LINK, target):
         try:
-            fcntl.ioctl(write.fileno(), FICLONE, read.fileno())
+            target.hardlink_to(source)
+        except OSError as error:
+            if error.errno not in UNLINKABLE:
+                raise
+            if not _clone(source, target):
+                _copy(source, target, lambda _: None)
+            shutil.copystat(source, target)
+
+
+def shows(target: os.stat_result, source: os.stat_result) -> bool:
+    """Tell, without reading, whether ``target`` is what ``link`` made of ``source``."""
+    same_file = (target.st_dev, target.st_ino) == (source.st_dev, source.st_ino)
+    same_copy = (target.st_size, target.st_mtime_ns) == (source.st_size, source.st_mtime_ns)
+    return same_file or (same_copy and target.st_mode & 0o222 == 0)
+
+
+def _bring(
+    source: Path,
+    target: Path,
+    expected: File,
+    read: Callable[[int], None],
+    unchanged: Callable[[], bool] | None,
+) -> bool:
+    if _clone(source, target):
+        read(expected.size)
+        return unchanged() if unchanged else sha256_file(target) == expected.sha256
+    if unchanged:
+        return _copy(source, target, read) == expected.size and unchanged()
+    return _copy_hashed(source, target, read) == expected.sha256
+
+
+def _clone(source: Path, target: Path) -> bool:
+    """Reflink ``source``; False where the file system has none."""
+    with source.open("rb") as reader, target.open("wb") as writer:
+        try:
+            fcntl.ioctl(writer.fileno(), FICLONE, reader.fileno())
         except OSError:
-            return None
-    return sha256_file(target)
+            return False
+    return True
 
 
-def _copy(source: Path, target: Path, read: Callable[[int], None]) -> str:
+def _copy(source: Path, target: Path, read: Callable[[int], None]) -> int:
+    """Copy inside the kernel where it can; return the bytes copied."""
+    done = 0
+    with source.open("rb") as reader, target.open("wb") as writer:
+        while count := _copy_span(reader.fileno(), writer.fileno()):
+            done += count
+            read(count)
+        os.posix_fadvise(reader.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return done
+
+
+def _copy_span(reader: int, writer: int) -> int:
+    try:
+        return os.copy_file_range(reader, writer, SPAN)
+    except OSError as error:
+        if error.errno not in UNCOPYABLE:
+            raise
+    return os.sendfile(writer, reader, None, SPAN)
+
+
+def _copy_hashed(source: Path, target: Path, read: Callable[[int], None]) -> str:
     digest = hashlib.sha256()
     with source.open("rb") as reader, target.open("wb") as writer:
         while chunk := reader.read(CHUNK):
             digest.update(chunk)
             writer.write(chunk)
+            hashed.add(len(chunk))
             read(len(chunk))
         os.posix_fadvise(reader.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return digest.hexdigest()
 
 
-def link(source: Path, target: Path) -> None:
-    """Hard-link ``source``; a plain copy only where the file system has no links."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _drop_pages(path: Path) -> None:
+    """Take a flushed file's pages from the cache: on unified memory they are the GPU's."""
+    fd = os.open(path, os.O_RDONLY)
     try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)

@@ -1,7 +1,7 @@
 """Realizations: which tree a key gave, and how."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -27,21 +27,58 @@ class Realization:
     isolation: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """The trees that the step read, by input name."""
+        found = self.derivation.get("inputs")
+        return {str(name): str(digest) for name, digest in found.items()} if isinstance(found, dict) else {}
+
 
 @dataclass(frozen=True, slots=True)
 class Realizations:
     """The folder of realizations by key, and the last key of each step name."""
 
     folder: Path
+    _seen: dict[str, Realization] = field(default_factory=dict)
+
+    def path(self, key: str) -> Path:
+        """Return where the realization of ``key`` lies."""
+        return self.folder / f"{key}.json"
 
     def get(self, key: str) -> Realization | None:
-        """Return the realization of ``key``, or None when there is none that reads."""
-        return _parse(self.folder / f"{key}.json")
+        """Return the realization of ``key``, or None when there is none that reads.
+
+        One that was found is read once; one that was not may appear at any time.
+        """
+        if key not in self._seen:
+            found = _parse(self.path(key))
+            if found is None:
+                return None
+            self._seen[key] = found
+        return self._seen[key]
 
     def put(self, realization: Realization) -> None:
         """Record a realization: the moment from which its key is a hit."""
         text = json.dumps(asdict(realization), indent=1, sort_keys=True)
-        durable.write(self.folder / f"{realization.key}.json", text.encode() + b"\n")
+        durable.write(self.path(realization.key), text.encode() + b"\n")
+        self._seen.pop(realization.key, None)
+
+    def forget(self) -> None:
+        """Read again what was read before: the collector ran."""
+        self._seen.clear()
+
+    def all(self) -> Iterator[Realization]:
+        """Yield each realization that reads, sorted by key."""
+        for path in sorted(self.folder.glob("[!.]*.json")):
+            if (found := self.get(path.stem)) is not None:
+                yield found
+
+    def lasts(self) -> dict[tuple[str, str], str]:
+        """Return the newest key of each (line, step)."""
+        return {
+            (path.parent.name, path.name): path.read_text()
+            for path in sorted((self.folder / "last").glob("*/[!.]*"))
+        }
 
     def last(self, line: str, step: str) -> Realization | None:
         """Return the newest realization of ``step`` in release line ``line``."""
@@ -50,7 +87,9 @@ class Realizations:
 
     def set_last(self, line: str, step: str, key: str) -> None:
         """Remember ``key`` as the newest of ``step``."""
-        durable.write(self.folder / "last" / line / step, key.encode())
+        pointer = self.folder / "last" / line / step
+        if not pointer.is_file() or pointer.read_text() != key:
+            durable.write(pointer, key.encode())
 
 
 def _parse(path: Path) -> Realization | None:

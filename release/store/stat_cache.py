@@ -5,11 +5,22 @@ that was hashed. ``read`` counts the bytes that had to be read all the same.
 """
 
 import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
-from release.digest import File, Tree, sha256_file
-from release.errors import ConfigError
+from release.digest import File, Tree, sha256_files
+from release.errors import ConfigError, MachineError
 from release.store import durable
+from release.store.locks import KeyLock
+
+TICK_NS = 50_000_000
+"""A write this soon after another may leave the same mtime: kernels stamp by a coarse clock."""
+
+Stamp: TypeAlias = list[int]
 
 
 class StatCache:
@@ -18,47 +29,67 @@ class StatCache:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._known: dict[str, list[int | str]] = self._load()
-        self._dirty = False
+        self._new: dict[str, list[int | str]] = {}
         self.read = 0
+        self.progress: Callable[[int], None] = lambda _: None
 
     def tree(self, path: Path) -> Tree:
         """Return the tree of a folder, or of one file under its own name.
 
         Raises ConfigError for what a tree cannot hold: links, sockets, odd names.
         """
+        path = path.resolve()
         if path.is_file():
-            return Tree({path.name: self._digest(path)})
+            return Tree({path.name: self._digests([path])[0]})
         if not path.is_dir():
             raise ConfigError(f"{path}: no such file or folder")
-        files: dict[str, File] = {}
-        for item in sorted(path.rglob("*")):
-            relative = item.relative_to(path).as_posix()
-            if item.is_symlink() or not (item.is_dir() or item.is_file()):
-                raise ConfigError(f"{item}: a source holds plain files and folders only")
-            if item.is_file() and "__pycache__" not in item.parts:
-                files[relative] = self._digest(item)
+        items = sorted(_walk(path, ""))
+        digests = self._digests([path / relative for relative in items])
         try:
-            return Tree(files)
+            return Tree(dict(zip(items, digests, strict=True)))
         except ValueError as error:
             raise ConfigError(f"{path}: {error}") from error
 
-    def save(self) -> None:
-        """Write the cache when it has something new."""
-        if self._dirty:
-            durable.write(self._file, json.dumps(self._known).encode())
-            self._dirty = False
+    def file(self, path: Path) -> File:
+        """Return digest and size of one file."""
+        return self._digests([path])[0]
 
-    def _digest(self, path: Path) -> File:
-        stat = path.stat()
-        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        known = self._known.get(str(path.resolve()))
-        if known is not None and known[:3] == stamp:
-            return File(str(known[3]), stat.st_size)
-        sha256 = sha256_file(path)
-        self.read += stat.st_size
-        self._known[str(path.resolve())] = [*stamp, sha256]
-        self._dirty = True
-        return File(sha256, stat.st_size)
+    def holds(self, path: Path, file: File) -> bool:
+        """Tell, without reading, whether ``path`` still is what was hashed as ``file``."""
+        known = self._known.get(str(path))
+        try:
+            return known is not None and known == [*_stamp(path), file.sha256] and known[0] == file.size
+        except OSError:
+            return False
+
+    def save(self) -> None:
+        """Write the cache when it has something new. One that cannot be written is only slower."""
+        if not self._new:
+            return
+        with suppress(OSError, MachineError), KeyLock(self._file.with_suffix(".lock")):
+            # Another release may have hashed 50 GB meanwhile: keep what it found, and drop what is gone.
+            known = {**self._load(), **self._new}
+            self._known = {path: entry for path, entry in known.items() if Path(path).exists()}
+            durable.write(self._file, json.dumps(self._known, separators=(",", ":")).encode())
+            self._new = {}
+
+    def _digests(self, paths: list[Path]) -> list[File]:
+        found: dict[Path, File] = {}
+        fresh: dict[Path, Stamp] = {}
+        for path in paths:
+            stamp = _stamp(path)
+            known = self._known.get(str(path))
+            if known is not None and known[:3] == stamp:
+                found[path] = File(str(known[3]), stamp[0])
+            else:
+                fresh[path] = _settled(path, stamp)
+        for (path, stamp), sha256 in zip(fresh.items(), sha256_files(list(fresh)), strict=True):
+            self.read += stamp[0]
+            self.progress(stamp[0])
+            found[path] = File(sha256, stamp[0])
+            if _stamp(path) == stamp:
+                self._known[str(path)] = self._new[str(path)] = [*stamp, sha256]
+        return [found[path] for path in paths]
 
     def _load(self) -> dict[str, list[int | str]]:
         try:
@@ -66,3 +97,31 @@ class StatCache:
         except (FileNotFoundError, ValueError):
             return {}
         return data if isinstance(data, dict) else {}
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[str]:
+    """Yield the files below ``folder`` by relative path. Raises ConfigError for a link."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            relative = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != "__pycache__":
+                    yield from _walk(folder / entry.name, f"{relative}/")
+            elif entry.is_file(follow_symlinks=False):
+                yield relative
+            else:
+                raise ConfigError(f"{folder / entry.name}: a source holds plain files and folders only")
+
+
+def _stamp(path: Path) -> Stamp:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+def _settled(path: Path, stamp: Stamp) -> Stamp:
+    """Wait out the tick of a file written this instant: its next write must show in its mtime."""
+    age = time.time_ns() - stamp[1]
+    if 0 <= age < TICK_NS:
+        time.sleep((TICK_NS - age) / 1e9)
+        return _stamp(path)
+    return stamp

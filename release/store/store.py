@@ -8,15 +8,20 @@
     locks/<key>              per-key locks
     envs/, cache/            environments, and what may be deleted at any time
     roots/<line>/<version>   release records: what the garbage collector keeps
+    sources/<line>.json      the sources that a line is locked to: kept as well
+    pins/                    what running releases use: kept as long as they run
+    manifests/<digest>.json  what a digest in a derivation was taken from
+    logs/, tombstones/       what steps printed; what is gone, when and why
 
 Commit order: objects, manifest, then the realization. A kill in between leaves files
 that the next run finds and uses, never a key that points to something missing.
 """
 
+import functools
 import json
-import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from recipes.formats.step import TREE_FILE, Taken, parse_tree
@@ -24,16 +29,14 @@ from release.digest import File, Tree, check_path
 from release.errors import BuildError, MachineError
 from release.store import durable
 from release.store.locks import KeyLock
-from release.store.objects import Objects, link
+from release.store.logs import Logs
+from release.store.manifests import Manifest, Manifests
+from release.store.objects import Objects, link, shows
 from release.store.realizations import Realization, Realizations
+from release.store.roots import Roots
+from release.store.running import Gate, Pins
 from release.store.stat_cache import StatCache
-
-
-def default_root() -> Path:
-    """Return GRAFTSMITH_STORE, or the user's data folder shared by all clones."""
-    named = os.environ.get("GRAFTSMITH_STORE")
-    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(named).absolute() if named else Path(data) / "graftsmith"
+from release.store.tombstones import Tombstones
 
 
 class Store:
@@ -44,6 +47,12 @@ class Store:
         self.objects = Objects(root / "objects")
         self.realizations = Realizations(root / "realizations")
         self.stat_cache = StatCache(root / "cache" / "stat.json")
+        self.manifests = Manifests(root / "manifests")
+        self.roots = Roots(root / "roots", root / "sources")
+        self.logs = Logs(root / "logs")
+        self.tombstones = Tombstones(root / "tombstones")
+        self.gate = Gate(root / "locks" / "store", self.forget)
+        self.pins = Pins(root / "pins", self.gate)
         self._trees: dict[str, Tree] = {}
 
     def lock(self, key: str, waiting: Callable[[], None] = lambda: None) -> KeyLock:
@@ -54,18 +63,59 @@ class Store:
         """Return the folder in which the step of ``key`` works."""
         return self.root / "scratch" / key
 
+    def forget(self) -> None:
+        """Look at the disk again for what was seen before: the collector ran."""
+        self._trees.clear()
+        self.realizations.forget()
+
     def tree(self, digest: str) -> Tree | None:
         """Return the manifest of a tree whose objects are all there, else None."""
         if digest not in self._trees:
-            try:
-                data = json.loads((self.root / "trees" / f"{digest}.json").read_text())
-                tree = Tree.from_json(data)
-            except (FileNotFoundError, ValueError):
-                return None
-            if tree.digest != digest or not all(self.objects.has(file) for file in tree.files.values()):
+            tree = self.manifest(digest)
+            if tree is None or not all(self.objects.has(file) for file in tree.files.values()):
                 return None
             self._trees[digest] = tree
         return self._trees[digest]
+
+    def manifest_path(self, digest: str) -> Path:
+        """Return where the manifest of a tree lies."""
+        return self.root / "trees" / f"{digest}.json"
+
+    def manifest(self, digest: str) -> Tree | None:
+        """Return the manifest of a tree, also when objects of it are gone."""
+        try:
+            data = json.loads(self.manifest_path(digest).read_text())
+            tree = Tree.from_json(data)
+        except (FileNotFoundError, ValueError):
+            return None
+        return tree if tree.digest == digest else None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Keep what this release uses, as ``use``, ``hold`` and ``record`` see it, while the block runs."""
+        with self.pins.held():
+            yield
+
+    def hold(self, line: str, sources: Mapping[str, str], explained: Mapping[str, Manifest]) -> None:
+        """Keep the sources of ``line`` from now on, and what explains its keys while this release runs.
+
+        ``explained`` goes by the code and image digests of the keys; an image's names its
+        environment as well.
+        """
+        with self.gate.shared():
+            self.pins.add(*sources.values(), *explained)
+            self.roots.hold_sources(line, sources)
+            for digest, manifest in explained.items():
+                self.manifests.put(digest, manifest)
+
+    def use(self, key: str) -> Realization | None:
+        """Return the realization of ``key`` when it is whole, and keep it while this release runs."""
+        with self.gate.shared():
+            realization = self.realizations.get(key)
+            if realization is None or self.tree(realization.tree) is None:
+                return None
+            self.pins.add(key)
+            return realization
 
     def tree_of(self, key: str) -> str | None:
         """Return the tree digest that ``key`` gave, when it is whole."""
@@ -74,20 +124,44 @@ class Store:
             return None
         return realization.tree
 
+    def gone(self, key: str) -> str | None:
+        """Say why the result of ``key`` is not here, when the store took it away itself."""
+        found = self.realizations.get(key)
+        tree = self.manifest(found.tree) if found else None
+        lacking = [file.sha256 for file in tree.files.values() if not self.objects.has(file)] if tree else []
+        stones = (self.tombstones.find(digest) for digest in (key, *lacking))
+        return next((str(stone) for stone in stones if stone is not None), None)
+
     def put_tree(self, tree: Tree) -> str:
         """Record a manifest whose objects are in place; return its digest."""
         missing = [path for path, file in tree.files.items() if not self.objects.has(file)]
         if missing:
             raise BuildError(f"the store lacks {missing[0]} of tree {tree.digest[:8]}")
         text = json.dumps(tree.to_json(), indent=1, sort_keys=True)
-        durable.write(self.root / "trees" / f"{tree.digest}.json", text.encode() + b"\n")
+        with self.gate.shared():
+            durable.write(self.manifest_path(tree.digest), text.encode() + b"\n")
         return tree.digest
 
-    def ingest(self, source: Path, tree: Tree, read: Callable[[int], None] = lambda _: None) -> str:
-        """Copy a path source of known manifest in; the source is left as it is."""
-        for path, file in tree.files.items():
-            self.objects.copy_in(source / path if source.is_dir() else source, file, read)
-        return self.put_tree(tree)
+    def ingest(
+        self,
+        source: Path,
+        tree: Tree,
+        read: Callable[[int], None] = lambda _: None,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> str:
+        """Copy a path source of known manifest in; the source is left as it is.
+
+        One source at a time; what a killed try had brought in is not read again. A file
+        that stands as it was when it was hashed is copied without hashing it again.
+        """
+        source = source.resolve()
+        with self.lock("ingest", waiting), self.gate.shared():
+            for path, file in tree.files.items():
+                at = source / path if source.is_dir() else source
+                known = self.stat_cache.holds(at, file)
+                unchanged = functools.partial(self.stat_cache.holds, at, file) if known else None
+                self.objects.copy_in(at, file, read, unchanged)
+            return self.put_tree(tree)
 
     def folder(self, digest: str, name: str) -> Path:
         """Return a read-only folder that shows a tree, made of hard links on first use."""
@@ -95,16 +169,23 @@ class Store:
         if tree is None:
             raise BuildError(f"tree {digest[:8]} ({name}) is not whole in the store {self.root}")
         target = self.root / "out" / f"{digest[:8]}-{name}"
-        if not self._shows(target, tree):
-            partial = target.with_name(f".{target.name}.{os.getpid()}")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            with durable.full_disk_is_clear(partial):
-                for path, file in tree.files.items():
-                    link(self.objects.path(file.sha256), partial / path)
-            shutil.rmtree(target, ignore_errors=True)
-            partial.replace(target)
+        if not self.shows(target, tree):
+            with self.lock("out"), self.gate.shared(), durable.full_disk_is_clear(target):
+                if not self.shows(target, tree):
+                    self._show(target, tree)
         return target
+
+    def shows(self, folder: Path, tree: Tree) -> bool:
+        """Tell whether ``folder`` holds exactly ``tree``, by inode or stamp, without reading bytes."""
+        try:
+            found = {p.relative_to(folder).as_posix(): p.stat() for p in folder.rglob("*") if p.is_file()}
+        except FileNotFoundError:
+            return False
+        if found.keys() != tree.files.keys():
+            return False
+        return all(
+            shows(found[path], self.objects.path(file.sha256).stat()) for path, file in tree.files.items()
+        )
 
     def commit(self, out: Path, inputs: Mapping[str, str]) -> str:
         """Turn a step's ``out/`` into a tree: new files renamed in, taken ones by digest.
@@ -118,27 +199,42 @@ class Store:
         except (FileNotFoundError, ValueError) as error:
             raise BuildError(f"the step's result does not read: {error}") from error
         self._refuse_strays(out, result)
-        files = {path: self._file(out, path, taken, inputs) for path, taken in sorted(result.items())}
-        return self.put_tree(Tree(files))
+        files = {p: self._taken(p, taken, inputs) for p, taken in result.items() if taken is not None}
+        new = sorted(path for path, taken in result.items() if taken is None)
+        with self.gate.shared():
+            files.update(zip(new, self.objects.adopt_all([out / path for path in new]), strict=True))
+            return self.put_tree(Tree(files))
 
     def record(self, realization: Realization, line: str) -> None:
-        """Record what a key gave. From here on the key is a hit."""
-        self.realizations.put(realization)
-        self.realizations.set_last(line, realization.name, realization.key)
+        """Record what a key gave. From here on the key is a hit.
+
+        Raises BuildError when its tree is not whole: a collector may have run since it was
+        committed, unless both were done behind one shared gate.
+        """
+        with self.gate.shared():
+            if self.tree(realization.tree) is None:
+                raise BuildError(
+                    f"tree {realization.tree[:8]} of {realization.name} is not whole in the store"
+                )
+            self.realizations.put(realization)
+            self.realizations.set_last(line, realization.name, realization.key)
+            self.pins.add(realization.key)
+
+    def lacks(self, tree: Tree) -> int:
+        """Return the bytes of a tree whose objects are not here yet."""
+        return sum(file.size for file in set(tree.files.values()) if not self.objects.has(file))
 
     def need(self, size: int) -> None:
         """Refuse when less than ``size`` bytes and a tenth are free."""
         self.root.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.root).free
-        if free < size * 1.1:
+        free, wanted = shutil.disk_usage(self.root).free, size * 11 // 10
+        if free < wanted:
             raise MachineError(
-                f"{self.root} has {free / 1e9:.1f} GB free; this needs {size * 1.1 / 1e9:.1f} GB",
+                f"{self.root} has {free:,} bytes free; this needs {wanted:,}",
                 hint="free some space, or set GRAFTSMITH_STORE to a larger disk",
             )
 
-    def _file(self, out: Path, path: str, taken: Taken | None, inputs: Mapping[str, str]) -> File:
-        if taken is None:
-            return self.objects.adopt(out / path)
+    def _taken(self, path: str, taken: Taken, inputs: Mapping[str, str]) -> File:
         tree = self.tree(inputs.get(taken.input, ""))
         if tree is None or taken.path not in tree.files:
             raise BuildError(f"{path}: the step took {taken.input}/{taken.path}, which is no input of it")
@@ -156,15 +252,11 @@ class Store:
         if new:
             raise BuildError(f"{min(new)}: {TREE_FILE} names a new file that the step did not write")
 
-    def _shows(self, folder: Path, tree: Tree) -> bool:
-        """Tell whether ``folder`` holds exactly ``tree``, by inode, without reading bytes."""
-        try:
-            found = {p.relative_to(folder).as_posix(): p.stat() for p in folder.rglob("*") if p.is_file()}
-        except FileNotFoundError:
-            return False
-        if found.keys() != tree.files.keys():
-            return False
-        return all(
-            found[path].st_ino == self.objects.path(file.sha256).stat().st_ino
-            for path, file in tree.files.items()
-        )
+    def _show(self, target: Path, tree: Tree) -> None:
+        partial = target.with_name(f".{target.name}.part")
+        durable.remove(partial)
+        partial.mkdir(parents=True)
+        for path, file in tree.files.items():
+            link(self.objects.path(file.sha256), partial / path)
+        durable.remove(target)
+        durable.rename(partial, target)

@@ -25,6 +25,11 @@ class House:
         (self.store / "cache").mkdir()
         (self.store / "cache" / "uv").symlink_to(default_root() / "cache" / "uv")
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the user's shell has: this store is theirs."""
+        return {**os.environ, "GRAFTSMITH_STORE": str(self.store)}
+
     def recipe(self, name: str) -> Path:
         """Copy the tiny recipe to a folder of its own and return that folder."""
         root = self.root / name / "recipes"
@@ -37,7 +42,7 @@ class House:
         return subprocess.run(
             [str(Path(sys.executable).with_name("invoke")), *arguments],
             cwd=PROJECT,
-            env={**os.environ, "GRAFTSMITH_STORE": str(self.store)},
+            env=self.environment,
             capture_output=True,
             text=True,
             check=False,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from release.derivation import Derivation, Site, Step, changed, derive
+from release.derivation import Derivation, Site, Step, derive
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -69,9 +69,3 @@ def test_only_a_step_that_measures_is_keyed_on_the_machine() -> None:
     measuring = Step(name="smoke", does="smoke", image="serve", measures=True)
     assert derive(step, {}, site).machine is None
     assert derive(measuring, {}, site).machine == {"gpu": "GB10"}
-
-
-def test_changed_names_nested_fields() -> None:
-    old = derivation(params={"samples": 20, "deep": {"x": 1, "y": 2}}).to_json()
-    new = derivation(params={"samples": 21, "deep": {"x": 1, "y": 3}}, code="new").to_json()
-    assert changed(old, new) == ("code", "params.deep.y", "params.samples")

@@ -1,11 +1,14 @@
 """The local engine runs a real step, isolated, and lets nothing of it live on."""
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,16 @@ needs_namespaces = pytest.mark.skipif(
     and subprocess.run(["unshare", "--user", "--net", "true"], capture_output=True, check=False).returncode
     != 0,
     reason="this host allows no network namespaces",
+)
+
+needs_processes = pytest.mark.skipif(
+    subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true"],
+        capture_output=True,
+        check=False,
+    ).returncode
+    != 0,
+    reason="this host allows no process namespaces",
 )
 
 
@@ -139,7 +152,8 @@ def test_an_input_cannot_be_written(bench: Bench) -> None:
 
 @needs_landlock
 def test_the_token_of_the_host_process_cannot_be_read(bench: Bench) -> None:
-    with pytest.raises(BuildError, match="PermissionError"):
+    # Where the step has a process namespace the host's processes are not even there.
+    with pytest.raises(BuildError, match=r"PermissionError|FileNotFoundError"):
         bench.run(f"open('/proc/{os.getpid()}/environ').read()")
 
 
@@ -196,50 +210,139 @@ def test_a_step_that_takes_too_long_is_ended(bench: Bench) -> None:
 def test_a_daemon_that_a_step_leaves_behind_is_ended(bench: Bench) -> None:
     body = """
         import subprocess
-        child = subprocess.Popen(['sleep', '300'], start_new_session=True)
-        work.new('pid.txt').write_text(str(child.pid))
+        subprocess.Popen(['sleep', '300.25'], start_new_session=True)
     """
     bench.run(body)
-    assert not alive(int((bench.out / "pid.txt").read_text()))
+    assert not processes("sleep 300.25")
 
 
-def test_no_process_outlives_a_killed_host(tmp_path: Path) -> None:
-    # The host is a process of its own here, so that SIGKILL can hit it.
+@needs_processes
+def test_a_step_sees_no_process_but_its_own(bench: Bench) -> None:
     body = """
-        import subprocess, time
-        child = subprocess.Popen(['sleep', '300'])
-        (work.state / 'pids').write_text(f'{os.getpid()} {child.pid}')
-        time.sleep(300)
+        seen = [name for name in os.listdir('/proc') if name.isdigit()]
+        work.new('seen.txt').write_text(' '.join(sorted(seen)))
     """
-    script = f"""
-import sys
-from pathlib import Path
-from release.engines import environment
-from tests.unit.engines.test_local import Bench
-environment.provide = lambda *_: environment.Environment(Path(sys.prefix))
-Bench(Path({str(tmp_path)!r})).run({body!r})
-"""
-    host = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT)
-    pids = read_pids(tmp_path / "store" / "scratch" / ("k" * 64) / "state" / "pids")
-    host.send_signal(signal.SIGKILL)
-    host.wait()
-    deadline = time.monotonic() + 2
-    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(alive(pid) for pid in pids)
+    report = bench.run(body)
+    assert (bench.out / "seen.txt").read_text() == "1 2"
+    assert report.isolation["processes"] == "own processes"
 
 
-def read_pids(file: Path) -> list[int]:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if file.is_file() and file.read_text():
-            return [int(pid) for pid in file.read_text().split()]
-        time.sleep(0.05)
-    raise AssertionError("the step did not start")
+@needs_processes
+def test_shared_memory_ends_with_the_step(bench: Bench) -> None:
+    bench.run("open('/dev/shm/graftsmith-test', 'w').write('x')")
+    assert not Path("/dev/shm/graftsmith-test").exists()  # noqa: S108
 
 
-def alive(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
+def test_a_host_that_allows_no_process_namespace_still_runs_and_says_so(tmp_path: Path) -> None:
+    # In a user namespace of its own, the limit can be set without touching the machine's.
+    script = textwrap.dedent(f"""
+        from pathlib import Path
+        Path('/proc/sys/user/max_pid_namespaces').write_text('0')
+        from tests.unit.engines.test_local import *
+        environment.provide = lambda *_: environment.Environment(Path(sys.prefix))
+        body = "import subprocess; subprocess.Popen(['sleep', '300.75'], start_new_session=True)"
+        print(Bench(Path({str(tmp_path)!r})).run(body).isolation['processes'])
+        assert not processes('sleep 300.75')
+    """)
+    wrapped = ["unshare", "--user", "--map-root-user", sys.executable, "-c", script]
+    done = subprocess.run(wrapped, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr:
+        pytest.skip(f"this host allows no user namespace: {done.stderr.strip()}")
+    assert done.stdout == "none: a limit in /proc/sys/user is reached\n", done.stderr
+
+
+class Killed:
+    """A release of one step that waits, in a process of its own, so that SIGKILL can hit it."""
+
+    def __init__(self, root: Path, marker: str) -> None:
+        body = f"""
+            import subprocess
+            subprocess.Popen(['sleep', '{marker}'], start_new_session=True)
+            (work.state / 'runs').touch()
+            subprocess.run(['sleep', '{marker}'])
+        """
+        script = textwrap.dedent(f"""
+            from release.errors import GraftsmithError
+            from tests.unit.engines.test_local import *
+            environment.provide = lambda *_: environment.Environment(Path(sys.prefix))
+            try:
+                Bench(Path({str(root)!r})).run({textwrap.dedent(body)!r})
+            except GraftsmithError as error:
+                print(error)
+                sys.exit(error.code)
+        """)
+        self.root = root
+        self.marker = f"sleep {marker}"
+        self.host = subprocess.Popen(
+            [sys.executable, "-c", script], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+        )
+        self._wait(lambda: len(processes(self.marker)) == 2, seconds=20)
+
+    @property
+    def supervisor(self) -> int:
+        """The process that the release started."""
+        return int(Path(f"/proc/{self.host.pid}/task/{self.host.pid}/children").read_text())
+
+    @property
+    def step(self) -> int:
+        """The step's own process; the supervisor and init have the step's command in their own."""
+        mine = [pid for pid in processes("--root") if str(self.root).encode() in command(pid)]
+        return next(pid for pid in mine if b"sandbox.py" not in command(pid))
+
+    def ends(self) -> str:
+        """Return what the release said at its end; two seconds later nothing of it may be left."""
+        said, _ = self.host.communicate(timeout=20)
+        self._wait(lambda: not processes(self.marker) and not self._locked(), seconds=2)
+        return said
+
+    def _locked(self) -> bool:
+        with (self.root / "store" / "locks" / ("k" * 64)).open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
         return False
+
+    def _wait(self, right: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not right():
+            assert time.monotonic() < deadline, "it is not so yet"
+            time.sleep(0.02)
+
+
+@needs_processes
+@pytest.mark.parametrize("victim", ["host", "supervisor", "step"])
+def test_nothing_outlives_a_kill_and_the_next_run_is_fine(
+    tmp_path: Path, victim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = Killed(tmp_path, f"300.{['host', 'supervisor', 'step'].index(victim)}1")
+    pids = {"host": killed.host.pid, "supervisor": killed.supervisor, "step": killed.step}
+    os.kill(pids[victim], signal.SIGKILL)
+    said = killed.ends()
+    match victim:
+        case "host":
+            assert killed.host.returncode == -signal.SIGKILL
+        case "supervisor":
+            assert "step: its supervisor was ended by signal 9" in said
+            assert killed.host.returncode == BuildError.code
+        case _:
+            assert "step ended with signal 9" in said
+            assert killed.host.returncode == BuildError.code
+    here = environment.Environment(Path(sys.prefix))
+    monkeypatch.setattr(environment, "provide", lambda *_: here)
+    shutil.rmtree(tmp_path / "store")
+    shutil.rmtree(tmp_path / "in")
+    assert Bench(tmp_path).run("work.new('x').write_text('x')").engine == "local"
+
+
+def processes(marker: str) -> list[int]:
+    """Return the processes whose command line holds ``marker``."""
+    found = (int(path.name) for path in Path("/proc").glob("[0-9]*"))
+    return [pid for pid in found if marker.encode() in command(pid)]
+
+
+def command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+    except (FileNotFoundError, ProcessLookupError):
+        return b""

@@ -1,0 +1,11 @@
+"""Where the store lies."""
+
+import os
+from pathlib import Path
+
+
+def default_root() -> Path:
+    """Return GRAFTSMITH_STORE, or the user's data folder shared by all clones."""
+    named = os.environ.get("GRAFTSMITH_STORE")
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(named).absolute() if named else Path(data) / "graftsmith"

@@ -1,0 +1,74 @@
+"""What is kept: the roots of a store, and everything that they need.
+
+Roots are the release records (the newest N of each line), the last realization of each
+step of each line, the sources that each line is locked to, and what running releases
+pinned. From a kept realization follow its tree, the objects of that, its environment, its
+log, and the manifests that a question compares with.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from release.store.realizations import Realization
+from release.store.store import Store
+
+ENVIRONMENT_ID = 32
+"""Digits of an image's input hash that name its environment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What is kept, by digest; ``logs`` by file name, ``releases`` as (line, version)."""
+
+    keys: frozenset[str]
+    trees: frozenset[str]
+    known_trees: frozenset[str]
+    manifests: frozenset[str]
+    objects: frozenset[str]
+    environments: frozenset[str]
+    logs: frozenset[str]
+    releases: frozenset[tuple[str, str]]
+
+
+def mark(store: Store, keep: int | None) -> Live:
+    """Return what is kept."""
+    pins = store.pins.live()
+    releases = {(line, version) for line in store.roots.lines() for version in _newest(store, line, keep)}
+    rooted = [store.roots.get(line, version) or {} for line, version in sorted(releases)]
+    keys = {step.key for release in rooted for step in release.values()}
+    keys |= set(store.realizations.lasts().values())
+    keys |= {pin for pin in pins if store.realizations.get(pin) is not None}
+    realizations = [found for key in sorted(keys) if (found := store.realizations.get(key)) is not None]
+    sources = {tree for line in store.roots.sources().values() for tree in line.values()}
+    trees = {found.tree for found in realizations} | sources | pins
+    inputs = {digest for found in realizations for digest in found.inputs.values()}
+    return Live(
+        keys=frozenset(keys),
+        trees=frozenset(trees),
+        known_trees=frozenset(trees | inputs),
+        manifests=frozenset(pins).union(*(_hashed(found) for found in realizations)),
+        objects=frozenset(_objects(store, trees)),
+        environments=frozenset(name[:ENVIRONMENT_ID] for name in pins | _images(realizations)),
+        logs=store.logs.lasts() | {store.logs.path(found.key, found.name).name for found in realizations},
+        releases=frozenset(releases),
+    )
+
+
+def _newest(store: Store, line: str, keep: int | None) -> tuple[str, ...]:
+    versions = store.roots.versions(line)
+    return versions if keep is None else versions[len(versions) - min(keep, len(versions)) :]
+
+
+def _hashed(found: Realization) -> set[str]:
+    """Return the digests of a derivation that manifests explain."""
+    return {str(digest) for name in ("code", "image") if (digest := found.derivation.get(name))}
+
+
+def _images(realizations: Iterable[Realization]) -> set[str]:
+    return {str(image) for found in realizations if (image := found.derivation.get("image"))}
+
+
+def _objects(store: Store, trees: Iterable[str]) -> Iterator[str]:
+    for digest in trees:
+        if (tree := store.manifest(digest)) is not None:
+            yield from (file.sha256 for file in tree.files.values())

@@ -1,0 +1,90 @@
+"""Roots: what a release was made of, and what each line is locked to.
+
+    roots/<line>/<version>   {"quantize": {"key": "…", "tree": "…"}, …}
+    sources/<line>.json      {"base": "<tree>", …}
+
+The garbage collector keeps what is named here, and a question finds here in which
+release a result stands.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from release.store import durable
+
+
+@dataclass(frozen=True, slots=True)
+class Rooted:
+    """A step's result in a release: its key and the tree that it gave."""
+
+    key: str
+    tree: str
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """The release records of a store."""
+
+    folder: Path
+    sources_folder: Path
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the release lines that have a record."""
+        if not self.folder.is_dir():
+            return ()
+        return tuple(sorted(path.name for path in self.folder.iterdir() if path.is_dir()))
+
+    def versions(self, line: str) -> tuple[str, ...]:
+        """Return the released versions of ``line``, oldest first as SemVer orders them."""
+        folder = self.folder / line
+        if not folder.is_dir():
+            return ()
+        import semver  # only a store with releases pays for it
+
+        names = [path.name for path in folder.iterdir() if semver.Version.is_valid(path.name)]
+        return tuple(sorted(names, key=lambda name: (semver.Version.parse(name), name)))
+
+    def path(self, line: str, version: str) -> Path:
+        """Return where the record of a version lies."""
+        return self.folder / line / version
+
+    def get(self, line: str, version: str) -> Mapping[str, Rooted] | None:
+        """Return a release by step name, or None when there is no record that reads."""
+        try:
+            data = json.loads(self.path(line, version).read_text())
+            return {str(step): Rooted(str(item["key"]), str(item["tree"])) for step, item in data.items()}
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def put(self, line: str, version: str, release: Mapping[str, Rooted]) -> None:
+        """Record a release."""
+        root = {name: {"key": step.key, "tree": step.tree} for name, step in sorted(release.items())}
+        _write(self.path(line, version), root)
+
+    def all(self, line: str) -> dict[str, Mapping[str, Rooted]]:
+        """Return each version of ``line`` whose record reads, oldest first."""
+        found = {version: self.get(line, version) for version in self.versions(line)}
+        return {version: release for version, release in found.items() if release is not None}
+
+    def sources(self) -> dict[str, Mapping[str, str]]:
+        """Return line → source name → tree that the line was last locked to."""
+        found: dict[str, Mapping[str, str]] = {}
+        for path in sorted(self.sources_folder.glob("[!.]*.json")):
+            try:
+                found[path.stem] = {str(k): str(v) for k, v in json.loads(path.read_text()).items()}
+            except (ValueError, AttributeError):
+                continue
+        return found
+
+    def hold_sources(self, line: str, trees: Mapping[str, str]) -> None:
+        """Keep the sources of ``line`` from now on, in place of those of the same names."""
+        held = self.sources().get(line, {})
+        wanted = {**held, **trees}
+        if wanted != held:
+            _write(self.sources_folder / f"{line}.json", wanted)
+
+
+def _write(path: Path, data: object) -> None:
+    durable.write(path, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode())
