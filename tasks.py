@@ -7,8 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec
 
+from invoke.collection import Collection
 from invoke.context import Context
-from invoke.tasks import task
+from invoke.tasks import Task
+
+# invoke keeps Python from writing bytecode; without it each command compiles the project anew.
+sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
 P = ParamSpec("P")
 
@@ -16,7 +20,9 @@ PROJECT = Path(__file__).resolve().parent
 HUB = str(PROJECT / "dist" / "hub")
 
 
-def command(function: Callable[Concatenate[Context, P], None]) -> Callable[Concatenate[Context, P], None]:
+def command(
+    function: Callable[Concatenate[Context, P], None],
+) -> Task[Callable[Concatenate[Context, P], None]]:
     """Make a task whose errors are a message and an exit code, never a stack."""
 
     @functools.wraps(function)
@@ -36,13 +42,15 @@ def command(function: Callable[Concatenate[Context, P], None]) -> Callable[Conca
                 raise
             _stop(f"internal error: {type(error).__name__}: {error}\n→ run again with: invoke --debug …", 1)
 
-    wrapped: Callable[Concatenate[Context, P], None] = task(run)
-    return wrapped
+    return Task(run)
 
 
 @command
 def lock(context: Context, recipe: str = "tiny", diff: bool = False) -> None:
-    """Resolve the recipe's names to digests and write recipe.lock (--diff: only show what would change)."""
+    """Resolve the recipe's names to digests and write recipe.lock (--diff: only show what would change).
+
+    Example: invoke lock --diff
+    """
     from release import lock as locks
     from release.errors import LockError
     from release.line import check_sources, open_line
@@ -60,43 +68,91 @@ def lock(context: Context, recipe: str = "tiny", diff: bool = False) -> None:
 
 
 @command
-def status(context: Context, recipe: str = "tiny", version: str = "0.0.0") -> None:
-    """Show what is built, what would be built, and why."""
-    from release.line import open_line, plan_line
-    from release.report.terminal import Terminal, plan_table
+def status(context: Context, recipe: str = "tiny", version: str = "", json: bool = False) -> None:
+    """Show what is built, what would be built, and why (--json: for machines).
 
-    line = open_line(recipe)
-    Terminal().console.print(plan_table(plan_line(line, line.steps(version))))
+    Example: invoke status --version 0.2.0
+    """
+    from release.inquiry import status as show
+    from release.report.terminal import Terminal
+
+    show(recipe, version, Terminal().console, as_json=json)
+
+
+@command
+def why(context: Context, step: str, recipe: str = "tiny", version: str = "", json: bool = False) -> None:
+    """Say why a step will run: each field that differs from its last run, before and after.
+
+    Example: invoke why smoke-nvfp4
+    """
+    from release.inquiry import why as ask
+    from release.report.terminal import Terminal
+
+    ask(recipe, step, version, Terminal().console, as_json=json)
 
 
 @command
 def build(context: Context, recipe: str = "tiny", step: str = "prove") -> None:
-    """Build the trees up to a step (default: prove; both trees configured and proved)."""
+    """Build the trees up to a step (default: prove; both trees configured and proved).
+
+    Example: invoke build --step quantize
+    """
     _realize(recipe, "0.0.0", (step,))
 
 
 @command
+def rebuild(
+    context: Context, step: str, recipe: str = "tiny", version: str = "", tolerance: float = 0.05
+) -> None:
+    """Build a finished step again beside its result and compare: bytes, or figures within --tolerance.
+
+    Example: invoke rebuild quantize
+    """
+    from release.report.terminal import Terminal
+    from release.upkeep import rebuild as run
+
+    run(recipe, step, version, tolerance, Terminal())
+
+
+@command
 def smoke(context: Context, recipe: str = "tiny") -> None:
-    """Serve both trees, measure, and hold the figures against the gates."""
+    """Serve both trees, measure, and hold the figures against the gates.
+
+    Example: invoke smoke
+    """
     _realize(recipe, "0.0.0", ("gate",))
 
 
 @command
 def log(context: Context, step: str, recipe: str = "tiny") -> None:
-    """Print what a step printed when it last ran, such as: invoke log smoke-nvfp4."""
-    from release.errors import UsageError
-    from release.line import open_line
+    """Print what a step printed when it last ran, also when it failed.
 
-    logs = open_line(recipe).store.root / "logs"
-    found = sorted(logs.glob(f"*-{step}.log"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UsageError(f"step {step} has not run in this store", hint="invoke status lists the steps")
-    print(f"{found[-1]}:\n{found[-1].read_text(errors='replace')}")
+    Example: invoke log smoke-nvfp4
+    """
+    from release.inquiry import log as show
+    from release.report.terminal import Terminal
+
+    show(recipe, step, Terminal().console)
+
+
+@command
+def diff(context: Context, old: str, new: str, recipe: str = "tiny") -> None:
+    """Compare two released versions: derivations, published files, measured figures.
+
+    Example: invoke diff 0.1.0 0.2.0
+    """
+    from release.inquiry import diff as compare
+    from release.report.terminal import Terminal
+
+    compare(recipe, old, new, Terminal().console)
 
 
 @command
 def card(context: Context, version: str, recipe: str = "tiny") -> None:
-    """Render README, LICENSE and NOTICE of both repos and say where they are."""
+    """Render README, LICENSE and NOTICE of both repos and say where they are.
+
+    Example: invoke card --version 0.1.0
+    """
     _realize(recipe, version, ("card-nvfp4", "card-master"))
 
 
@@ -104,23 +160,65 @@ def card(context: Context, version: str, recipe: str = "tiny") -> None:
 def release(
     context: Context, version: str, recipe: str = "tiny", hub: str = HUB, dry_run: bool = False
 ) -> None:
-    """Release both repos of a line as one version (--dry-run: print the plan)."""
+    """Release both repos of a line as one version (--dry-run: print the plan).
+
+    Example: invoke release --version 0.1.0
+    """
+    from release.home import default_root
+    from release.seal import Question, standing
+
+    where = Path(hub).absolute()
+    asked = Question(project=PROJECT, recipe=recipe, version=version, hub=where)
+    if not dry_run and (said := standing(asked, default_root())) is not None:
+        print(said, end="")
+        return
+
     from release.releasing import release_version
     from release.report.terminal import Terminal
 
-    release_version(recipe, version, Path(hub).absolute(), Terminal(), dry_run=dry_run)
+    release_version(recipe, version, where, Terminal(), dry_run=dry_run)
+
+
+@command
+def store_verify(context: Context, contents: bool = False) -> None:
+    """Check the store: results whole, links right (--contents: read every byte, and environments).
+
+    Example: invoke store.verify --contents
+    """
+    from release.report.terminal import Terminal
+    from release.upkeep import verify
+
+    verify(Terminal(), contents=contents)
+
+
+@command
+def store_gc(context: Context, keep: int = -1, dry_run: bool = False) -> None:
+    """Free what no release, line or running release needs (--keep N: the newest N releases of a line).
+
+    Example: invoke store.gc --keep 3 --dry-run
+    """
+    from release.report.terminal import Terminal
+    from release.upkeep import collect
+
+    collect(Terminal(), keep=None if keep < 0 else keep, dry_run=dry_run)
 
 
 @command
 def test(context: Context, fast: bool = False, k: str = "") -> None:
-    """Run the tests (--fast: without those that build environments or start servers)."""
+    """Run the tests (--fast: without those that build environments or start servers).
+
+    Example: invoke test --fast -k store
+    """
     chosen = [*(["-m", "not env and not slow and not docker"] if fast else []), *(["-k", k] if k else [])]
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *chosen])  # noqa: S606 (becomes pytest)
 
 
 @command
 def lint(context: Context) -> None:
-    """Check style, types and the import rules."""
+    """Check style, types and the import rules.
+
+    Example: invoke lint
+    """
     tools = Path(sys.executable).parent
     with context.cd(PROJECT):
         for line in ("ruff check .", "ruff format --check .", "mypy", "lint-imports"):
@@ -150,3 +248,9 @@ def _debug() -> bool:
 def _stop(message: str, code: int) -> None:
     print(message, file=sys.stderr)
     sys.exit(code)
+
+
+store = Collection("store")
+store.add_task(store_verify, "verify")
+store.add_task(store_gc, "gc")
+namespace = Collection(lock, status, why, build, rebuild, smoke, log, diff, card, release, test, lint, store)

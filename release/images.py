@@ -37,17 +37,17 @@ class Image:
 
     def input_hash(self, uv_version: str) -> str:
         """Return the hex sha256 that stands in the key of each step in this image."""
-        return sha256_bytes(
-            canonical_json(
-                {
-                    "context": self.context.digest,
-                    "variant": self.variant,
-                    "platform": this_platform(),
-                    "python": f"{sys.version_info.major}.{sys.version_info.minor}",
-                    "uv": uv_version,
-                }
-            )
-        )
+        return sha256_bytes(canonical_json(self.facts(uv_version)))
+
+    def facts(self, uv_version: str) -> dict[str, str]:
+        """Return what the input hash is taken from."""
+        return {
+            "context": self.context.digest,
+            "variant": self.variant,
+            "platform": this_platform(),
+            "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+            "uv": uv_version,
+        }
 
     def bill(self) -> dict[str, Json]:
         """Return what the lock names (name, version, marker, sha256 of its wheels) and the notes."""

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from release.derivation import Derivation, Site, Source, Step, changed, derive
+from release.derivation import Derivation, Site, Source, Step, derive
+from release.differences import Difference, ManifestOf, differences
 
 
 class Status(Enum):
@@ -21,13 +22,21 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """One step of the plan: its key and digest where they are known, and why."""
+    """One step of the plan: its key and digest where they are known, and why.
+
+    ``differences`` are those from the step's last run, as far as its inputs are known;
+    ``waits_for`` names the inputs that are not; ``gone`` says why a result that was there
+    once is there no more.
+    """
 
     step: Step
     status: Status
     derivation: Derivation | None
     tree: str | None
     why: str
+    differences: tuple[Difference, ...] = ()
+    waits_for: tuple[str, ...] = ()
+    gone: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +68,17 @@ class Graph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What the store knows of a step: the tree for a key, or the last derivation."""
+    """What the store knows.
+
+    ``tree_of`` gives the tree of a key, ``last`` the derivation of a step's last run,
+    ``manifest_of`` what a digest was taken from, ``gone`` why a key's result is no longer
+    there (for a sentence: "collected by gc on 2026-11-23").
+    """
 
     tree_of: Callable[[str], str | None]
     last: Callable[[str], Mapping[str, object] | None]
+    manifest_of: ManifestOf = lambda _: None
+    gone: Callable[[str], str | None] = lambda _: None
 
 
 def plan(graph: Graph, site: Site, known: Known) -> tuple[Planned, ...]:
@@ -78,21 +94,57 @@ def plan(graph: Graph, site: Site, known: Known) -> tuple[Planned, ...]:
 
 
 def _plan_step(step: Step, digests: Mapping[str, str], site: Site, known: Known) -> Planned:
-    waiting = sorted(name for name in step.inputs.values() if name not in digests)
-    if waiting:
-        why = f"after {', '.join(waiting)}"
-        return Planned(step=step, status=Status.WAIT, derivation=None, tree=None, why=why)
-    derivation = derive(step, {name: digests[made_by] for name, made_by in step.inputs.items()}, site)
+    inputs = {name: digests[made_by] for name, made_by in step.inputs.items() if made_by in digests}
+    derivation = derive(step, inputs, site)
+    waits_for = tuple(sorted({made_by for made_by in step.inputs.values() if made_by not in digests}))
+    if waits_for:
+        found = _differences(step, derivation, known)
+        why = "; ".join(part for part in (f"after {', '.join(waits_for)}", _changed(found)) if part)
+        return Planned(
+            step=step,
+            status=Status.WAIT,
+            derivation=None,
+            tree=None,
+            why=why,
+            differences=found,
+            waits_for=waits_for,
+        )
     tree = known.tree_of(derivation.key)
     if tree is not None:
         return Planned(step=step, status=Status.HIT, derivation=derivation, tree=tree, why="in the store")
-    why = explain(derivation, known.last(step.name))
-    return Planned(step=step, status=Status.BUILD, derivation=derivation, tree=None, why=why)
+    found = _differences(step, derivation, known)
+    gone = known.gone(derivation.key)
+    return Planned(
+        step=step,
+        status=Status.BUILD,
+        derivation=derivation,
+        tree=None,
+        why=explain(known.last(step.name) is not None, found, gone),
+        differences=found,
+        gone=gone,
+    )
 
 
-def explain(derivation: Derivation, last: Mapping[str, object] | None) -> str:
-    """Say why ``derivation`` has no result: what changed since the step last ran."""
+def explain(ran: bool, found: tuple[Difference, ...], gone: str | None) -> str:
+    """Say why there is no result: where it went, and what changed since the step last ran."""
+    if not ran:
+        return gone or "never built here"
+    if found:
+        return "; ".join(part for part in (gone, _changed(found)) if part)
+    return gone or "its result is no longer in the store"
+
+
+def _differences(step: Step, new: Derivation, known: Known) -> tuple[Difference, ...]:
+    """Compare with the last run, but for inputs that are not known yet."""
+    last = known.last(step.name)
     if last is None:
-        return "never built here"
-    fields = changed(last, derivation.to_json())
-    return "changed: " + ", ".join(fields) if fields else "its result is no longer in the store"
+        return ()
+    old = dict(last)
+    if isinstance(inputs := old.get("inputs"), Mapping):
+        waiting = set(step.inputs) - set(new.inputs)
+        old["inputs"] = {name: digest for name, digest in inputs.items() if name not in waiting}
+    return differences(old, new.to_json(), known.manifest_of)
+
+
+def _changed(found: tuple[Difference, ...]) -> str:
+    return "changed: " + ", ".join(difference.short for difference in found) if found else ""

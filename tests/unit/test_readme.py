@@ -21,7 +21,12 @@ def test_ci_runs_the_readmes_commands() -> None:
 
 def test_every_task_of_the_readme_exists() -> None:
     named = set(re.findall(r"`invoke ([a-z.-]+)", README))
-    assert named <= {name for name, value in vars(tasks).items() if hasattr(value, "body")}
+    assert named <= set(tasks.namespace.task_names)
+
+
+def test_every_task_shows_an_example_of_itself() -> None:
+    for name in tasks.namespace.task_names:
+        assert f"Example: invoke {name}" in (tasks.namespace[name].__doc__ or "")
 
 
 def test_every_exit_code_is_told() -> None:
