@@ -15,6 +15,7 @@ from release.recipe import Recipe
 
 IMAGES = ("quantize", "serve")
 KINDS = ("nvfp4", "master")
+CPU_VARIANT = "cpu"
 
 
 def graph(
@@ -44,7 +45,12 @@ def graph(
                 does="quantize",
                 image="quantize",
                 inputs={"master": "master", "calibration": "calibrate"},
-                params={**precision, "max_shard_size": wanted.max_shard_size},
+                params={
+                    **precision,
+                    "exporter": wanted.exporter,
+                    "max_shard_size": wanted.max_shard_size,
+                    "gpu": wanted.variant != CPU_VARIANT,
+                },
             ),
             _graft("nvfp4", body="quantize"),
             _graft("master", body="master"),
@@ -59,6 +65,8 @@ def graph(
                     "release_master": "configure-master",
                     "base": "base",
                     "master": "master",
+                    "calibration": "calibrate",
+                    "chat_template": "chat_template",
                 },
                 params={**precision, "ignore": list(wanted.keep_bf16)},
                 check="proofs",

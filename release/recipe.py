@@ -48,6 +48,7 @@ class Recipe:
     sources: Mapping[str, str]
     keep_bf16: tuple[str, ...]
     in_proj_ab: str
+    exporter: str
     max_shard_size: str
     calibrate: Mapping[str, Json]
     sampling: Mapping[str, Json]
@@ -97,6 +98,7 @@ def load(folder: Path) -> Recipe:
         sources=_sources(table.take_table("sources")),
         keep_bf16=quantize.take_strings("keep_bf16"),
         in_proj_ab=_one_of(quantize, "in_proj_ab", ("nvfp4", "bf16")),
+        exporter=_one_of(quantize, "exporter", ("stream", "modelopt")),
         max_shard_size=quantize.take("max_shard_size", str),
         calibrate=_calibrate(table.take_table("calibrate")),
         sampling=_sampling(table.take_table("sampling")),

@@ -4,8 +4,8 @@
     for name, location in checkpoint.tensors.items():
         print(name, location.file, location.tensor.shape)
 
-A single ``model.safetensors`` is a checkpoint too; it needs no index. Only headers are
-read until a tensor is asked for.
+A single shard, whatever its name, is a checkpoint too and needs no index. Only headers
+are read until a tensor is asked for.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.formats import strict_json
-from recipes.formats.safetensors import Header, Tensor, iter_tensor, read_header, read_tensor
+from recipes.formats.safetensors import Header, Tensor, iter_tensor, read_header, read_part, read_tensor
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
@@ -64,6 +64,11 @@ class Checkpoint:
         file = self.locate(name).file
         return read_tensor(self.root / file, self.headers[file], name)
 
+    def part(self, name: str, begin: int, end: int) -> bytes:
+        """Return bytes ``begin`` to ``end`` of tensor ``name``. Raises CheckpointError when absent."""
+        file = self.locate(name).file
+        return read_part(self.root / file, self.headers[file], name, begin, end)
+
     def locate(self, name: str) -> Location:
         """Return where tensor ``name`` lies. Raises CheckpointError when absent."""
         try:
@@ -80,7 +85,7 @@ def open_checkpoint(root: Path) -> Checkpoint:
     name the same tensors.
     """
     index = _read_index(root)
-    files = {SINGLE_FILE} if index is None else set(index.weight_map.values())
+    files = _single_file(root) if index is None else set(index.weight_map.values())
     _check_files(root, files)
     headers = {file: read_header(root / file) for file in sorted(files)}
     found = {
@@ -132,6 +137,16 @@ def _read_index(root: Path) -> Index | None:
     return parse_index(path.read_bytes())
 
 
+def _single_file(root: Path) -> set[str]:
+    """Return the one shard of a checkpoint without an index, which may have any name."""
+    found = {path.name for path in root.glob(f"*{SUFFIX}")}
+    if len(found) > 1:
+        raise CheckpointError(
+            f"{INDEX_FILE}: expected an index of the folder's {len(found)} shards, got none"
+        )
+    return found or {SINGLE_FILE}
+
+
 def _whole(total: object) -> int | None:
     """Return ``total`` as a whole number; some exporters write it as a float."""
     if isinstance(total, float) and total.is_integer():
@@ -158,7 +173,7 @@ def _check_files(root: Path, files: set[str]) -> None:
     for file in sorted(files - present):
         raise CheckpointError(f"{file}: expected this shard in the folder, got none")
     for file in sorted(present - files):
-        raise CheckpointError(f"{file}: expected only shards of the index, got one it does not list")
+        raise CheckpointError(f"{file}: expected only shards of {INDEX_FILE}, got one it does not list")
 
 
 def _check_map(headers: Mapping[str, Header], index: Index | None) -> None:

@@ -16,7 +16,7 @@ the bytes the same as those of modelopt 0.47 ``NVFP4QTensor.quantize``. BF16 tra
 uint16 bit patterns; numpy has no BF16.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +38,7 @@ E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6],
 
 _SIGNLESS = 0x7FFF
 _BF16_INF = 0x7F80
-# Rows are packed in pieces of about this many weights, so that temporaries stay in cache.
+# Blocks are packed in pieces of this many weights, so that temporaries stay in cache.
 _PIECE = 1 << 17
 
 U8 = npt.NDArray[np.uint8]
@@ -85,25 +85,31 @@ def f32_to_bf16(values: F32) -> U16:
     return ((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)).astype(np.uint16)
 
 
+def peak(weight: U16) -> int:
+    """Return the largest |weight| as BF16 bits; at least 0x7F80 when one is NaN or infinite."""
+    return int((weight & np.uint16(_SIGNLESS)).max(initial=0))
+
+
 def global_scale(weights: Iterable[tuple[str, U16]]) -> np.float32:
+    """Return weight_scale_2 of a fused group from (tensor name, BF16 bits); see ``scale_of_peaks``."""
+    return scale_of_peaks({name: peak(bits) for name, bits in weights})
+
+
+def scale_of_peaks(peaks: Mapping[str, int]) -> np.float32:
     """Return weight_scale_2 of a fused group: max |W| / (6 * 448) over its members.
 
-    ``weights`` are (tensor name, BF16 bits). Raises PackError, naming the tensor, for NaN
-    or infinity, and for a group of zeros or of weights too small for an fp32 scale.
+    ``peaks`` is tensor name → ``peak`` of its weights. Raises PackError, naming the tensor,
+    for NaN or infinity, for a tensor of zeros, and for weights too small for an fp32 scale.
     """
-    peak, names = 0, []
-    for name, bits in weights:
-        top = int((bits & np.uint16(_SIGNLESS)).max(initial=0))
+    for name, top in peaks.items():
         if top >= _BF16_INF:
             raise PackError(f"{name}: expected finite weights, got NaN or infinity")
-        peak = max(peak, top)
-        names.append(name)
-    if peak == 0:
-        raise PackError(f"{', '.join(names)}: all weights are zero, so no scale can be formed")
-    amax = bf16_to_f32(np.array([peak], np.uint16))[0]
+        if top == 0:
+            raise PackError(f"{name}: all weights are zero, so no scale can be formed")
+    amax = bf16_to_f32(np.array([max(peaks.values())], np.uint16))[0]
     scale = np.float32(amax / np.float32(SCALE_RANGE))
     if scale < np.finfo(np.float32).tiny:
-        raise PackError(f"{', '.join(names)}: the largest weight, {amax}, is too small for an fp32 scale")
+        raise PackError(f"{', '.join(peaks)}: the largest weight, {amax}, is too small for an fp32 scale")
     return scale
 
 
@@ -112,22 +118,40 @@ def input_scale(amax: np.float32) -> np.float32:
     return np.float32(np.float32(amax) / np.float32(SCALE_RANGE))
 
 
+def check_matrix(name: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return ``shape`` as (out, in).
+
+    Raises PackError, naming the tensor, when it is no matrix whose ``in`` divides by 16.
+    """
+    if len(shape) != 2 or shape[1] % GROUP_SIZE or 0 in shape:
+        wanted = f"[out, in] with in a multiple of {GROUP_SIZE}"
+        raise PackError(f"{name}: expected {wanted}, got {list(shape)}")
+    return shape[0], shape[1]
+
+
 def pack(name: str, weight: U16, scale_2: np.float32) -> Packed:
     """Pack BF16 bits ``weight`` [out, in] under the fused group's ``scale_2``.
 
     Raises PackError, naming the tensor, when it is not a matrix whose ``in`` divides by 16.
     """
-    if weight.ndim != 2 or weight.shape[1] % GROUP_SIZE or not weight.size:
-        shape = list(weight.shape)
-        raise PackError(f"{name}: expected [out, in] with in a multiple of {GROUP_SIZE}, got {shape}")
-    rows, columns = weight.shape
+    rows, columns = check_matrix(name, weight.shape)
     codes = np.empty((rows, columns // 2), np.uint8)
     scales = np.empty((rows, columns // GROUP_SIZE), np.uint8)
-    step = max(1, _PIECE // columns)
-    for row in range(0, rows, step):
-        piece = slice(row, row + step)
-        codes[piece], scales[piece] = _pack_rows(weight[piece], scale_2)
+    pack_blocks(weight.reshape(-1), scale_2, codes.reshape(-1), scales.reshape(-1))
     return Packed(codes, scales)
+
+
+def pack_blocks(weight: U16, scale_2: np.float32, codes: U8, scales: U8) -> None:
+    """Pack BF16 bits ``weight`` [16 * n] into ``codes`` [8 * n] and ``scales`` [n].
+
+    Blocks never span rows, so a matrix is packed as the flat sequence that it is in memory.
+    """
+    for start in range(0, weight.size, _PIECE):
+        end = min(start + _PIECE, weight.size)
+        blocks = weight[start:end].reshape(-1, GROUP_SIZE)
+        packed, steps = _pack_piece(blocks, scale_2)
+        codes[start // 2 : end // 2] = packed
+        scales[start // GROUP_SIZE : end // GROUP_SIZE] = steps
 
 
 def unpack(codes: U8, scales: U8, scale_2: np.float32) -> F32:
@@ -156,15 +180,14 @@ def e4m3_to_f32(bits: U8) -> F32:
     return _E4M3[bits]
 
 
-def _pack_rows(weight: U16, scale_2: np.float32) -> tuple[U8, U8]:
-    blocks = weight.reshape(weight.shape[0], -1, GROUP_SIZE)
+def _pack_piece(blocks: U16, scale_2: np.float32) -> tuple[U8, U8]:
     peaks = bf16_to_f32((blocks & np.uint16(_SIGNLESS)).max(axis=-1))
     ratio = peaks / (np.float32(E2M1_MAX) * scale_2)
     ratio[ratio == 0] = 1
     scales = f32_to_e4m3(np.clip(ratio, np.float32(E4M3_MIN), np.float32(E4M3_MAX)))
     steps = e4m3_to_f32(scales) * scale_2
-    codes = _e2m1(bf16_to_f32(blocks) / steps[..., None]).reshape(weight.shape)
-    return codes[:, 0::2] | codes[:, 1::2] << np.uint8(4), scales
+    codes = _e2m1(bf16_to_f32(blocks) / steps[:, None]).reshape(-1)
+    return codes[0::2] | codes[1::2] << np.uint8(4), scales
 
 
 def _e2m1(values: F32) -> U8:

@@ -150,6 +150,22 @@ def iter_tensor(path: Path, header: Header, name: str, chunk: int = CHUNK) -> It
             yield piece
 
 
+def read_part(path: Path, header: Header, name: str, begin: int, end: int) -> bytes:
+    """Return bytes ``begin`` to ``end`` of tensor ``name``.
+
+    Raises SafetensorsError when there are none, or when the file ends early.
+    """
+    tensor = header.tensors.get(name)
+    if tensor is None or not 0 <= begin <= end <= tensor.nbytes:
+        raise SafetensorsError(header.file, name, f"bytes {begin} to {end} of a tensor of this name", "none")
+    with path.open("rb", buffering=0) as file:
+        file.seek(header.data_offset + tensor.begin + begin)
+        data = file.read(end - begin)
+    if len(data) != end - begin:
+        raise SafetensorsError(header.file, name, f"{end - begin} bytes", f"{len(data)}, then end of file")
+    return data
+
+
 def read_tensor(path: Path, header: Header, name: str) -> bytes:
     """Return the raw bytes of tensor ``name``, row-major and little-endian."""
     return b"".join(iter_tensor(path, header, name))
@@ -162,11 +178,30 @@ def write(path: Path, entries: Sequence[Entry], metadata: Mapping[str, str] | No
     entries give equal bytes. Raises SafetensorsError when a tensor's chunks are not as
     many bytes as its shape and dtype say, or when a name is given twice.
     """
-    text = _header_text(entries, path.name, metadata or {"format": "pt"})
+    start = header_bytes(entries, path.name, metadata)
     with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
+        file.write(start)
         for entry in entries:
             _write_entry(file, entry, path.name)
+
+
+def header_bytes(entries: Sequence[Entry], file: str, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return the bytes before the data of a file of ``entries``: the header and its length.
+
+    No chunk is taken. Raises SafetensorsError for a hostile or repeated name.
+    """
+    table: dict[str, object] = {METADATA_KEY: dict(sorted((metadata or {"format": "pt"}).items()))}
+    at = 0
+    for entry in entries:
+        _check_name(entry.name, file)
+        if entry.name in table:
+            raise SafetensorsError(file, entry.name, "one tensor of this name", "two")
+        end = at + _nbytes(entry, file)
+        table[entry.name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": [at, end]}
+        at = end
+    text = strict_json.compact(table)
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
 
 
 def _read_header_bytes(file: BinaryIO, name: str, size: int) -> bytes:
@@ -237,20 +272,6 @@ def _check_cover(tensors: Iterable[Tensor], file: str, room: int) -> None:
         at = tensor.end
     if at != room:
         raise SafetensorsError(file, "data", f"{at} bytes of tensors", f"{room} bytes in the file")
-
-
-def _header_text(entries: Sequence[Entry], file: str, metadata: Mapping[str, str]) -> bytes:
-    table: dict[str, object] = {METADATA_KEY: dict(sorted(metadata.items()))}
-    at = 0
-    for entry in entries:
-        _check_name(entry.name, file)
-        if entry.name in table:
-            raise SafetensorsError(file, entry.name, "one tensor of this name", "two")
-        end = at + _nbytes(entry, file)
-        table[entry.name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": [at, end]}
-        at = end
-    text = strict_json.compact(table)
-    return text + b" " * (-len(text) % 8)
 
 
 def _nbytes(entry: Entry, file: str) -> int:

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatch
 
 from recipes.formats import strict_json
 from recipes.formats.qwen3_5 import Layout
@@ -61,10 +62,26 @@ def quant_config(default: Mapping[str, object], rules: Rules) -> dict[str, objec
     return config | {"quant_cfg": [*listed, *gates, *kept], "algorithm": "max"}
 
 
+def fused_groups(layout: Layout, rules: Rules) -> tuple[tuple[str, ...], ...]:
+    """Return the fused groups of modules that ``rules`` ask to quantize."""
+    return layout.fused_groups(in_proj_ab=rules.in_proj_ab is InProjAb.NVFP4)
+
+
 def expected_modules(layout: Layout, rules: Rules) -> frozenset[str]:
     """Return the module names that ``rules`` ask to quantize."""
-    groups = layout.fused_groups(in_proj_ab=rules.in_proj_ab is InProjAb.NVFP4)
-    return frozenset(name for group in groups for name in group)
+    return frozenset(name for group in fused_groups(layout, rules) for name in group)
+
+
+def refuse_kept(modules: Iterable[str], rules: Rules) -> None:
+    """Check that no ``keep_bf16`` pattern reaches one of ``modules``, as modelopt reads patterns.
+
+    Raises StepError naming the first module that the recipe both packs and keeps.
+    """
+    for name in sorted(modules):
+        for pattern in rules.keep_bf16:
+            if any(fnmatch(f"{name}.{kind}_quantizer", pattern) for kind in ("weight", "input")):
+                flaw = f"packed by in_proj_ab and the layout, but kept by {pattern!r} of keep_bf16"
+                raise StepError(f"{name}: {flaw}", Exit.CONFIG)
 
 
 def _gate_rules(listed: Iterable[Mapping[str, object]], mode: InProjAb) -> list[dict[str, object]]:

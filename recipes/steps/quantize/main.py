@@ -1,100 +1,40 @@
-"""Master and ``calibration.json`` → NVFP4 body, by modelopt's exporter.
+"""Master and ``calibration.json`` → NVFP4 body, a function of the two alone.
 
-No data is run through the model: each input quantizer is handed its published range, so
-the result is a function of the two inputs alone. modelopt exports "NVFP4" without input
-scales, and with NaN scales for a weight of zeros, and says nothing; both end here.
+Two exporters give the same bytes for every tensor: ``stream`` packs a fused group at a
+time and needs no model; ``modelopt`` is the program whose bytes these are, and needs the
+whole model in memory.
 """
 
-import shutil
-from pathlib import Path
+from enum import StrEnum
 
-import torch
-from modelopt.torch.export import export_hf_checkpoint
-from torch import nn
-
-from recipes.formats import calibration, nvfp4, progress
-from recipes.formats.checkpoint import is_weight_file, open_checkpoint
 from recipes.formats.step import Exit, StepError, Workdir
-from recipes.steps.modelopt_nvfp4 import model as quantized
-from recipes.steps.modelopt_nvfp4.master import load_layout
-from recipes.steps.modelopt_nvfp4.rules import expected_modules, parse_rules
+from recipes.steps.modelopt_nvfp4.rules import parse_rules
 
-CONFIG_FILES = frozenset({"config.json", "generation_config.json", "hf_quant_config.json"})
-EXPORT_FOLDER = ".export"
+
+class Exporter(StrEnum):
+    """Who writes the body."""
+
+    STREAM = "stream"
+    MODELOPT = "modelopt"
 
 
 def main(work: Workdir) -> None:
     """Write the NVFP4 body that follows from the master and its calibration."""
-    rules, shard_size = parse_rules(work), str(work.param("max_shard_size", str))
-    master = work.input("master")
-    layout = load_layout(master)
-    ranges = _read_ranges(work.input("calibration"), expected_modules(layout, rules))
-    progress.update("load the master")
-    model = quantized.load_model(master)
-    modules = quantized.insert_quantizers(model, layout, rules, None)
-    _set_ranges(modules, ranges)
-    _check_weights(modules)
-    folder = _fresh_folder(work)
-    progress.update("export")
-    with quantized.zero_ranges_refused(), torch.inference_mode():
-        export_hf_checkpoint(model, export_dir=folder, max_shard_size=shard_size)
-    check_export(folder, sorted(modules))
-    _keep_files(work, folder)
+    rules, max_shard_size = parse_rules(work), str(work.param("max_shard_size", str))
+    # Each is imported where it is chosen: torch and modelopt take seconds to load.
+    match _exporter(work):
+        case Exporter.STREAM:
+            from recipes.steps.quantize import stream
+
+            stream.export(work, rules, max_shard_size, gpu=bool(work.param("gpu", bool)))
+        case Exporter.MODELOPT:
+            from recipes.steps.quantize import modelopt
+
+            modelopt.export(work, rules, max_shard_size)
 
 
-def check_export(folder: Path, modules: list[str]) -> None:
-    """Check that each of ``modules`` has its four tensors, of the right dtype and scale shape.
-
-    Raises StepError naming the first tensor that is missing or of another dtype.
-    """
-    try:
-        tensors = open_checkpoint(folder).tensors
-    except ValueError as error:
-        raise StepError(f"modelopt wrote a checkpoint that cannot be read: {error}") from error
-    for module in modules:
-        for leaf, dtype in nvfp4.DTYPES.items():
-            location = tensors.get(f"{module}.{leaf}")
-            got = "no such tensor" if location is None else location.tensor.dtype
-            if got != dtype:
-                raise StepError(f"{module}.{leaf}: modelopt's export: expected {dtype}, got {got}")
-
-
-def _read_ranges(folder: Path, expected: frozenset[str]) -> dict[str, float]:
-    try:
-        ranges = calibration.read(folder / calibration.CALIBRATION_FILE).amax_of()
-    except ValueError as error:
-        raise StepError(f"calibration: {error}", Exit.CONFIG) from error
-    for name in sorted(ranges.keys() ^ expected):
-        flaw = "has no range" if name in expected else "has a range, but the recipe does not quantize it"
-        raise StepError(f"{name}: {flaw} in the calibration; calibrate again", Exit.CONFIG)
-    return ranges
-
-
-def _set_ranges(modules: dict[str, nn.Module], ranges: dict[str, float]) -> None:
-    for name, module in modules.items():
-        device = module.weight.device
-        module.input_quantizer.amax = torch.tensor(ranges[name], dtype=torch.float32, device=device)
-
-
-def _check_weights(modules: dict[str, nn.Module]) -> None:
-    for name, module in modules.items():
-        amax, columns = float(module.weight_quantizer.amax.float()), module.weight.shape[-1]
-        if not 0 < amax < float("inf"):
-            raise StepError(f"{name}.weight: expected finite weights that are not all zero, got {amax}")
-        if columns % nvfp4.GROUP_SIZE:
-            raise StepError(f"{name}.weight: in_features {columns} is no multiple of {nvfp4.GROUP_SIZE}")
-
-
-def _fresh_folder(work: Workdir) -> Path:
-    # Below out/, so that keeping a file is a rename and never a copy of 50 GB.
-    folder = work.root / "out" / EXPORT_FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
-def _keep_files(work: Workdir, folder: Path) -> None:
-    for path in sorted(folder.iterdir()):
-        if path.name in CONFIG_FILES or is_weight_file(path.name):
-            path.rename(work.new(path.name))
-    shutil.rmtree(folder)
+def _exporter(work: Workdir) -> Exporter:
+    named = str(work.param("exporter", str))
+    if named not in list(Exporter):
+        raise StepError(f"params.json: exporter: expected stream or modelopt, got {named}", Exit.CONFIG)
+    return Exporter(named)

@@ -9,8 +9,10 @@ import pytest
 
 from recipes.formats.ignore import IgnoreError, is_excluded, rename_for_vllm
 from tests.unit.formats import test_ignore as known
+from tests.unit.formats.families import families
 
 REPOSITORY = Path(__file__).parents[3]
+PACKERS = ("numpy", "llvm", "triton")
 
 PATTERNS = [
     ["*visual*", "*linear_attn.conv1d*", "*lm_head*", "*mtp*"],
@@ -65,9 +67,10 @@ def reference(python: Path, script: str, stdin: str = "") -> str:
 
 
 @pytest.mark.env
-def test_packing_is_modelopts_bit_for_bit(quantize_python: Path) -> None:
+def test_every_packer_is_modelopts_bit_for_bit(quantize_python: Path) -> None:
     differences = json.loads(reference(quantize_python, "reference_modelopt"))
-    assert len(differences) == 10
+    assert len(differences) == len(PACKERS) * len(families())
+    assert {name.rpartition(": ")[2] for name in differences} == set(PACKERS)
     assert {name: parts for name, parts in differences.items() if parts} == {}
 
 

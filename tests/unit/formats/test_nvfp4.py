@@ -131,6 +131,12 @@ def test_a_group_without_a_scale_is_refused_by_name(bits: int) -> None:
         nvfp4.global_scale([("layers.0.w", np.full((1, 16), bits, np.uint16))])
 
 
+def test_a_tensor_of_zeros_is_refused_though_its_group_has_a_scale() -> None:
+    one, zeros = np.full((1, 16), 0x3F80, np.uint16), np.full((1, 16), 0x8000, np.uint16)
+    with pytest.raises(PackError, match=r"^layers\.0\.w: all weights are zero"):
+        nvfp4.global_scale([("v", one), ("layers.0.w", zeros)])
+
+
 @pytest.mark.parametrize("shape", [(16,), (2, 24), (0, 16), (2, 16, 16)])
 def test_a_shape_without_blocks_is_refused_by_name(shape: tuple[int, ...]) -> None:
     with pytest.raises(PackError, match=r"layers\.0\.w: expected \[out, in\]"):

@@ -1,4 +1,4 @@
-"""calibrate and quantize on the tiny master, against modelopt's own way in one go."""
+"""calibrate and quantize on the tiny master, both exporters, against modelopt's own way in one go."""
 
 import json
 import os
@@ -20,6 +20,8 @@ TINY = REPOSITORY / "recipes" / "tiny"
 TEMPLATES = REPOSITORY / "recipes" / "templates"
 ROWS, LENGTH = 2, 48
 RULES = {"keep_bf16": list(KEEP_BF16), "in_proj_ab": "nvfp4"}
+EXPORTERS = ("stream", "modelopt")
+BY_EXPORTER = pytest.mark.parametrize("exporter", EXPORTERS)
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +32,21 @@ def calibrated(quantize_python: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def quantized(quantize_python: Path, calibrated: Ran, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    return _quantize(calibrated, tmp_path_factory.mktemp("quantize"), quantize_python)
+def bodies(
+    quantize_python: Path, calibrated: Ran, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Ran]:
+    folder = tmp_path_factory.mktemp("quantize")
+    return {name: _quantize(calibrated, folder / name, quantize_python, name) for name in EXPORTERS}
+
+
+@pytest.fixture(scope="module")
+def reference_export(quantize_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reference")
+    tokens = folder / "tokens.json"
+    rows, template = TINY / "calibration.jsonl", TEMPLATES / "chat_template.jinja"
+    tokens.write_text(_reference(quantize_python, "tokens", TINY / "master", rows, template, ROWS, LENGTH))
+    _reference(quantize_python, "export", TINY / "master", tokens, folder / "export")
+    return folder / "export"
 
 
 def test_every_fused_group_has_one_range(calibrated: Ran) -> None:
@@ -43,45 +58,68 @@ def test_every_fused_group_has_one_range(calibrated: Ran) -> None:
     assert len(found.amax_of()) == sum(len(group) for group in members) > len(members)
 
 
+@BY_EXPORTER
 def test_the_body_is_a_function_of_master_and_ranges(
-    quantized: Ran, calibrated: Ran, quantize_python: Path, tmp_path: Path
+    bodies: dict[str, Ran], calibrated: Ran, quantize_python: Path, tmp_path: Path, exporter: str
 ) -> None:
-    assert quantized.code == 0, quantized.log
-    again = _quantize(calibrated, tmp_path / "another" / "place", quantize_python)
-    assert _files(quantized.tree) == _files(again.tree)
-    assert set(_files(quantized.tree)) == {
-        "config.json",
-        "generation_config.json",
-        "hf_quant_config.json",
-        "model.safetensors",
-    }
+    assert bodies[exporter].code == 0, bodies[exporter].log
+    again = _quantize(calibrated, tmp_path / "another" / "place", quantize_python, exporter)
+    assert _files(bodies[exporter].tree) == _files(again.tree)
+    assert set(_files(again.tree)) == {"config.json", "hf_quant_config.json", "model.safetensors"}
 
 
+def test_both_exporters_write_the_same_tensors_and_configs(bodies: dict[str, Ran]) -> None:
+    ours, theirs = (open_checkpoint(bodies[exporter].tree) for exporter in EXPORTERS)
+    assert _tensors(ours) == _tensors(theirs)
+    for name in ("config.json", "hf_quant_config.json"):
+        assert _json(bodies["stream"], name) == _json(bodies["modelopt"], name)
+
+
+def test_both_exporters_agree_with_the_gates_in_bf16(
+    calibrated: Ran, quantize_python: Path, tmp_path: Path
+) -> None:
+    data = json.loads((calibrated.tree / "calibration.json").read_text())
+    gates = ("in_proj_a", "in_proj_b")
+    for group in data["groups"]:
+        group["members"] = [name for name in group["members"] if not name.endswith(gates)]
+    (tmp_path / "calibration.json").write_text(json.dumps(data))
+    ran = {}
+    for exporter in EXPORTERS:
+        inputs = {"master": TINY / "master", "calibration": tmp_path}
+        params = RULES | {"in_proj_ab": "bf16", "exporter": exporter, "max_shard_size": "1MB", "gpu": False}
+        ran[exporter] = run_step("quantize", tmp_path / exporter, inputs, params, quantize_python)
+        assert ran[exporter].code == 0, ran[exporter].log
+    ours, theirs = (open_checkpoint(ran[exporter].tree) for exporter in EXPORTERS)
+    assert _tensors(ours) == _tensors(theirs)
+    for name in ("config.json", "hf_quant_config.json"):
+        assert _json(ran["stream"], name) == _json(ran["modelopt"], name)
+        assert "in_proj_a" in str(_json(ran["stream"], name))
+
+
+@BY_EXPORTER
 def test_bytes_are_those_of_modelopts_own_export(
-    quantized: Ran, quantize_python: Path, tmp_path: Path
+    bodies: dict[str, Ran], reference_export: Path, exporter: str
 ) -> None:
-    tokens = tmp_path / "tokens.json"
-    rows, template = TINY / "calibration.jsonl", TEMPLATES / "chat_template.jinja"
-    tokens.write_text(_reference(quantize_python, "tokens", TINY / "master", rows, template, ROWS, LENGTH))
-    _reference(quantize_python, "export", TINY / "master", tokens, tmp_path / "export")
-    ours, theirs = open_checkpoint(quantized.tree), open_checkpoint(tmp_path / "export")
-    assert ours.tensors.keys() == theirs.tensors.keys()
-    assert [name for name in ours.tensors if ours.read(name) != theirs.read(name)] == []
-    assert _packed(ours) == set(calibration_members(quantized))
+    ours, theirs = open_checkpoint(bodies[exporter].tree), open_checkpoint(reference_export)
+    assert _tensors(ours) == _tensors(theirs)
+    assert _packed(ours) == set(calibration_members(bodies[exporter]))
 
 
-def test_no_path_of_the_machine_ends_up_in_the_result(calibrated: Ran, quantized: Ran) -> None:
-    for ran in (calibrated, quantized):
+def test_no_path_of_the_machine_ends_up_in_the_result(calibrated: Ran, bodies: dict[str, Ran]) -> None:
+    for ran in (calibrated, *bodies.values()):
         for name, data in _files(ran.tree).items():
             assert str(ran.tree.parent).encode() not in data, name
 
 
-def test_a_module_without_a_range_is_named(calibrated: Ran, quantize_python: Path, tmp_path: Path) -> None:
+@BY_EXPORTER
+def test_a_module_without_a_range_is_named(
+    calibrated: Ran, quantize_python: Path, tmp_path: Path, exporter: str
+) -> None:
     data = json.loads((calibrated.tree / "calibration.json").read_text())
     lost = data["groups"].pop(0)["members"][0]
     (tmp_path / "calibration.json").write_text(json.dumps(data))
     inputs = {"master": TINY / "master", "calibration": tmp_path}
-    ran = run_step("quantize", tmp_path / "step", inputs, RULES | {"max_shard_size": "1GB"}, quantize_python)
+    ran = run_step("quantize", tmp_path / "step", inputs, _params(exporter), quantize_python)
     assert ran.code == 3
     assert lost in ran.error
 
@@ -99,12 +137,15 @@ def test_an_input_that_is_always_zero_is_named(quantize_python: Path, tmp_path: 
     assert "layers.1.mlp" in ran.error and "input range is 0.0" in ran.error, ran.error
 
 
-def test_a_weight_of_zeros_is_named(calibrated: Ran, quantize_python: Path, tmp_path: Path) -> None:
+@BY_EXPORTER
+def test_a_weight_of_zeros_is_named(
+    calibrated: Ran, quantize_python: Path, tmp_path: Path, exporter: str
+) -> None:
     master = _tiny_master(tmp_path / "master")
     name = "model.language_model.layers.0.linear_attn.out_proj.weight"
     edit_tensor(master, name, lambda data: bytes(len(data)))
     inputs = {"master": master, "calibration": calibrated.tree}
-    ran = run_step("quantize", tmp_path / "step", inputs, RULES | {"max_shard_size": "1GB"}, quantize_python)
+    ran = run_step("quantize", tmp_path / "step", inputs, _params(exporter), quantize_python)
     assert ran.code == 5
     assert name in ran.error
 
@@ -119,9 +160,13 @@ def _tiny_master(folder: Path) -> Path:
     return folder
 
 
-def _quantize(calibrated: Ran, root: Path, python: Path) -> Ran:
+def _quantize(calibrated: Ran, root: Path, python: Path, exporter: str) -> Ran:
     inputs = {"master": TINY / "master", "calibration": calibrated.tree}
-    return run_step("quantize", root, inputs, RULES | {"max_shard_size": "10GB"}, python)
+    return run_step("quantize", root, inputs, _params(exporter), python)
+
+
+def _params(exporter: str) -> dict[str, object]:
+    return RULES | {"exporter": exporter, "max_shard_size": "1GB", "gpu": False}
 
 
 def _reference(python: Path, name: str, *arguments: object) -> str:
@@ -140,6 +185,17 @@ def _reference(python: Path, name: str, *arguments: object) -> str:
 def _packed(checkpoint: Checkpoint) -> set[str]:
     names = {name.rpartition(".")[0] for name in checkpoint.tensors if name.endswith(".input_scale")}
     return {name for name in names if all(f"{name}.{leaf}" in checkpoint.tensors for leaf in DTYPES)}
+
+
+def _tensors(checkpoint: Checkpoint) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    return {
+        name: (place.tensor.dtype, place.tensor.shape, checkpoint.read(name))
+        for name, place in checkpoint.tensors.items()
+    }
+
+
+def _json(ran: Ran, name: str) -> object:
+    return json.loads((ran.tree / name).read_text())
 
 
 def _files(tree: Path) -> dict[str, bytes]:

@@ -1,0 +1,89 @@
+"""The oracle: modelopt's own exporter, with the model in memory.
+
+No data is run through the model: each input quantizer is handed its published range, so
+the result is a function of the two inputs alone. modelopt exports "NVFP4" without input
+scales, and with NaN scales for a weight of zeros, and says nothing; both end here.
+"""
+
+import shutil
+from pathlib import Path
+
+import torch
+from modelopt.torch.export import export_hf_checkpoint
+from torch import nn
+
+from recipes.formats import nvfp4, progress
+from recipes.formats.checkpoint import is_weight_file, open_checkpoint
+from recipes.formats.step import StepError, Workdir
+from recipes.steps.modelopt_nvfp4 import model as quantized
+from recipes.steps.modelopt_nvfp4.master import load_layout
+from recipes.steps.modelopt_nvfp4.rules import Rules, expected_modules
+from recipes.steps.quantize.configs import CONFIG_FILES
+from recipes.steps.quantize.ranges import read_ranges
+
+EXPORT_FOLDER = ".export"
+
+
+def export(work: Workdir, rules: Rules, max_shard_size: str) -> None:
+    """Write the body by ``export_hf_checkpoint``."""
+    master = work.input("master")
+    layout = load_layout(master)
+    ranges = read_ranges(work.input("calibration"), expected_modules(layout, rules)).amax_of()
+    progress.update("load the master")
+    model = quantized.load_model(master)
+    modules = quantized.insert_quantizers(model, layout, rules, None)
+    _set_ranges(modules, ranges)
+    _check_weights(modules)
+    folder = _fresh_folder(work)
+    progress.update("export")
+    with quantized.zero_ranges_refused(), torch.inference_mode():
+        export_hf_checkpoint(model, export_dir=folder, max_shard_size=max_shard_size)
+    check_export(folder, sorted(modules))
+    _keep_files(work, folder)
+
+
+def check_export(folder: Path, modules: list[str]) -> None:
+    """Check that each of ``modules`` has its four tensors, of the right dtype and scale shape.
+
+    Raises StepError naming the first tensor that is missing or of another dtype.
+    """
+    try:
+        tensors = open_checkpoint(folder).tensors
+    except ValueError as error:
+        raise StepError(f"modelopt wrote a checkpoint that cannot be read: {error}") from error
+    for module in modules:
+        for leaf, dtype in nvfp4.DTYPES.items():
+            location = tensors.get(f"{module}.{leaf}")
+            got = "no such tensor" if location is None else location.tensor.dtype
+            if got != dtype:
+                raise StepError(f"{module}.{leaf}: modelopt's export: expected {dtype}, got {got}")
+
+
+def _set_ranges(modules: dict[str, nn.Module], ranges: dict[str, float]) -> None:
+    for name, module in modules.items():
+        device = module.weight.device
+        module.input_quantizer.amax = torch.tensor(ranges[name], dtype=torch.float32, device=device)
+
+
+def _check_weights(modules: dict[str, nn.Module]) -> None:
+    for name, module in modules.items():
+        amax, columns = float(module.weight_quantizer.amax.float()), module.weight.shape[-1]
+        if not 0 < amax < float("inf"):
+            raise StepError(f"{name}.weight: expected finite weights that are not all zero, got {amax}")
+        if columns % nvfp4.GROUP_SIZE:
+            raise StepError(f"{name}.weight: in_features {columns} is no multiple of {nvfp4.GROUP_SIZE}")
+
+
+def _fresh_folder(work: Workdir) -> Path:
+    # Below out/, so that keeping a file is a rename and never a copy of 50 GB.
+    folder = work.root / "out" / EXPORT_FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _keep_files(work: Workdir, folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        if path.name in CONFIG_FILES or is_weight_file(path.name):
+            path.rename(work.new(path.name))
+    shutil.rmtree(folder)
