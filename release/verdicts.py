@@ -97,24 +97,28 @@ def parse(text: str) -> Verdicts:
         raise ValueError(f"{VERDICTS_FILE}: {error}") from error
 
 
-def require(verdicts: Verdicts) -> None:
-    """Raise GateError naming each failed gate with its figure and its threshold."""
+def require(verdicts: Verdicts, option: str = "") -> None:
+    """Raise GateError naming each failed gate with its figure and its threshold.
+
+    ``option`` is what a command needs to mean this line, such as `` --recipe name``.
+    """
     failed = [gate for gate in verdicts.gates if not gate.holds]
     if failed:
         lines = "\n".join(f"  {gate.name}: {gate.sentence}" for gate in failed)
         raise GateError(
             f"{len(failed)} of {len(verdicts.gates)} gates failed:\n{lines}",
             why="A release says nothing that its figures do not hold.",
-            hint="read how it was measured with: invoke log smoke-nvfp4",
+            hint=f"read how it was measured with: invoke log smoke-nvfp4{option}",
         )
 
 
-def require_proofs(evidence: Evidence) -> None:
+def require_proofs(evidence: Evidence, option: str = "") -> None:
     """Raise ProofError naming each proof that does not hold, and what was found."""
-    refuse_failed(Proved(name=proof.name, holds=proof.holds, found=proof.found) for proof in evidence.proofs)
+    outcomes = (Proved(name=proof.name, holds=proof.holds, found=proof.found) for proof in evidence.proofs)
+    refuse_failed(outcomes, option)
 
 
-def refuse_failed(proofs: Iterable[Proved]) -> None:
+def refuse_failed(proofs: Iterable[Proved], option: str = "") -> None:
     """Raise ProofError when one of ``proofs`` does not hold."""
     failed = [proof for proof in proofs if not proof.holds]
     if failed:
@@ -122,5 +126,5 @@ def refuse_failed(proofs: Iterable[Proved]) -> None:
         raise ProofError(
             f"{len(failed)} proofs do not hold:\n{lines}",
             why="The card would claim what the bytes do not show.",
-            hint="see which tensors differ with: invoke log prove",
+            hint=f"see what was compared with: invoke log prove{option}",
         )

@@ -1,4 +1,4 @@
-"""Ignore lists: which Linears an engine leaves unquantized, by the engine's own rules.
+"""Ignore lists as vLLM reads modelopt's: which Linears are left unquantized, by its own rules.
 
     kept = kept_by_vllm(["lm_head", "model.visual.merger.linear_fc1"], ["*visual*", "lm_head"])
 
@@ -26,19 +26,20 @@ from fnmatch import fnmatchcase
 
 from recipes.formats.qwen3_5 import LM_HEAD, MTP_PREFIX, is_linear
 
-_RENAMED_PREFIXES = (
-    ("model.visual.", "visual."),
-    ("lm_head.", "language_model.lm_head."),
-    ("model.language_model.", "language_model.model."),
-)
-_FUSED = {
+FUSED = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
     "gate_up_proj": ("gate_proj", "up_proj"),
     "qkv": ("qkv",),
     "in_proj_qkvz": ("in_proj_qkv", "in_proj_z"),
     "in_proj_ba": ("in_proj_b", "in_proj_a"),
 }
-_FUSED_BY_PART = {part: fused for fused, parts in _FUSED.items() for part in parts}
+
+_RENAMED_PREFIXES = (
+    ("model.visual.", "visual."),
+    ("lm_head.", "language_model.lm_head."),
+    ("model.language_model.", "language_model.model."),
+)
+_FUSED_BY_PART = {part: fused for fused, parts in FUSED.items() for part in parts}
 # Built without a quantization config: https://github.com/vllm-project/vllm/pull/38832
 _NEVER_QUANTIZED = "mtp.fc"
 
@@ -57,17 +58,36 @@ def kept_by_vllm(modules: Iterable[str], patterns: Sequence[str]) -> frozenset[s
     return frozenset(module for module in modules if _is_kept(module, patterns, renamed))
 
 
+def named_for_vllm(modules: Iterable[str], patterns: Sequence[str]) -> frozenset[str]:
+    """Return those of ``modules`` that the list itself covers, whatever vLLM does without it."""
+    renamed = rename_for_vllm(patterns)
+    return frozenset(module for module in modules if _is_named(module, patterns, renamed))
+
+
 def rename_for_vllm(patterns: Sequence[str]) -> list[str]:
     """Return ``patterns`` as vLLM holds them for the body: split, then renamed."""
-    return [_rename(part) for pattern in patterns for part in _split(pattern)]
+    return [rename(part) for pattern in patterns for part in _split(pattern)]
 
 
 def vllm_name(module: str) -> str:
     """Return the name under which vLLM builds checkpoint module ``module`` (fused parts: the whole)."""
     if module == LM_HEAD:
         return f"language_model.{LM_HEAD}"
-    parent, _, leaf = _rename(module).rpartition(".")
-    return f"{parent}.{_FUSED_BY_PART.get(leaf, leaf)}"
+    return fused_name(rename(module))
+
+
+def fused_name(name: str) -> str:
+    """Return ``name`` with its leaf replaced by the whole that engines fuse it into, if any."""
+    parent, dot, leaf = name.rpartition(".")
+    return f"{parent}{dot}{_FUSED_BY_PART.get(leaf, leaf)}"
+
+
+def rename(name: str) -> str:
+    """Return checkpoint name ``name`` as vLLM builds it, parts of fused modules still apart."""
+    for old, new in _RENAMED_PREFIXES:
+        if name.startswith(old):
+            name = new + name.removeprefix(old)
+    return name
 
 
 def is_excluded(name: str, patterns: Sequence[str]) -> bool:
@@ -85,6 +105,10 @@ def is_excluded(name: str, patterns: Sequence[str]) -> bool:
 def _is_kept(module: str, patterns: Sequence[str], renamed: Sequence[str]) -> bool:
     if not is_linear(module) or module == _NEVER_QUANTIZED:
         return True
+    return _is_named(module, patterns, renamed)
+
+
+def _is_named(module: str, patterns: Sequence[str], renamed: Sequence[str]) -> bool:
     if module.startswith(MTP_PREFIX):
         return is_excluded(vllm_name(module), patterns)
     if module == LM_HEAD:
@@ -99,20 +123,13 @@ def _split(pattern: str) -> tuple[str, ...]:
     return (pattern,)
 
 
-def _rename(name: str) -> str:
-    for old, new in _RENAMED_PREFIXES:
-        if name.startswith(old):
-            name = new + name.removeprefix(old)
-    return name
-
-
 def _is_listed(name: str, patterns: Sequence[str]) -> bool:
     leaf = name.rpartition(".")[2]
-    if leaf not in _FUSED or name in patterns:
+    if leaf not in FUSED or name in patterns:
         return name in patterns
-    listed = {name.replace(leaf, part) in patterns for part in _FUSED[leaf]}
+    listed = {name.replace(leaf, part) in patterns for part in FUSED[leaf]}
     if len(listed) > 1:
-        raise IgnoreError(f"{name}: the ignore list names some but not all of {', '.join(_FUSED[leaf])}")
+        raise IgnoreError(f"{name}: the ignore list names some but not all of {', '.join(FUSED[leaf])}")
     return listed.pop()
 
 

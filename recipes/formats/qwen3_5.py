@@ -1,4 +1,4 @@
-"""Names of a Qwen3.5/3.6 checkpoint (model type ``qwen3_5``): what is where, what fuses.
+"""Names of a Qwen3.5/3.6 checkpoint: what is where, what fuses.
 
     layout = parse_layout(config)
     layout.mtp_shapes()["mtp.fc.weight"]        # (hidden, 2 * hidden)
@@ -7,6 +7,9 @@
 A body alternates layers of linear attention (8 Linears with their MLP) and full
 attention (7 Linears). Linears that read the same input are fused by engines, so they
 share one global weight scale and one input scale.
+
+Model type ``qwen3_5`` is the whole model, body below ``model.language_model.``;
+``qwen3_5_text`` is the body alone, below ``model.``, with the text config at the top.
 """
 
 from collections.abc import Mapping
@@ -15,7 +18,11 @@ from enum import StrEnum
 
 from recipes.formats import strict_json
 
+MODEL_TYPE = "qwen3_5"
+TEXT_MODEL_TYPE = "qwen3_5_text"
+
 BODY_PREFIX = "model.language_model."
+TEXT_PREFIX = "model."
 VISION_PREFIX = "model.visual."
 MTP_PREFIX = "mtp."
 MTP_TENSORS = 15
@@ -67,6 +74,7 @@ class Layout:
     output_gate: bool
     mtp_layers: int
     tied: bool
+    prefix: str = BODY_PREFIX
 
     def body_linears(self) -> tuple[str, ...]:
         """Return the module names of every Linear of the body, sorted."""
@@ -76,7 +84,7 @@ class Layout:
         """Return the module names of the small gates ``in_proj_a`` and ``in_proj_b``, sorted."""
         return tuple(
             sorted(
-                f"{BODY_PREFIX}layers.{number}.{leaf}"
+                f"{self.prefix}layers.{number}.{leaf}"
                 for number, kind in enumerate(self.layers)
                 if kind == LINEAR
                 for leaf in _IN_PROJ_AB
@@ -90,7 +98,7 @@ class Layout:
         """
         return tuple(
             sorted(
-                tuple(sorted(f"{BODY_PREFIX}layers.{number}.{leaf}" for leaf in group))
+                tuple(sorted(f"{self.prefix}layers.{number}.{leaf}" for leaf in group))
                 for number, kind in enumerate(self.layers)
                 for group in _groups_of(kind, in_proj_ab)
             )
@@ -136,20 +144,32 @@ def parse_layout(config: Mapping[str, object], where: str = "config.json") -> La
 
     Raises ValueError naming ``where`` and the key, for another model type too.
     """
-    if config.get("model_type") != "qwen3_5":
-        raise ValueError(f"{where}: model_type: expected qwen3_5, got {config.get('model_type')!r}")
-    text = strict_json.table(config, "text_config", where)
+    text = text_config(config, where)
     return Layout(
         layers=_layers(text, where),
-        hidden=_count(text, "hidden_size", where),
-        intermediate=_count(text, "intermediate_size", where),
-        heads=_count(text, "num_attention_heads", where),
-        kv_heads=_count(text, "num_key_value_heads", where),
-        head_dim=_count(text, "head_dim", where),
+        hidden=count(text, "hidden_size", where),
+        intermediate=count(text, "intermediate_size", where),
+        heads=count(text, "num_attention_heads", where),
+        kv_heads=count(text, "num_key_value_heads", where),
+        head_dim=count(text, "head_dim", where),
         output_gate=text.get("attn_output_gate", True) is True,
-        mtp_layers=_count(text, "mtp_num_hidden_layers", where) if "mtp_num_hidden_layers" in text else 1,
+        mtp_layers=_mtp_layers(text, where),
         tied=config.get("tie_word_embeddings", False) is True,
+        prefix=BODY_PREFIX if text is not config else TEXT_PREFIX,
     )
+
+
+def text_config(config: Mapping[str, object], where: str = "config.json") -> Mapping[str, object]:
+    """Return the table of ``config`` that describes the body: the config itself for a text model.
+
+    Raises ValueError for another model type.
+    """
+    kind = config.get("model_type")
+    if kind == TEXT_MODEL_TYPE:
+        return config
+    if kind != MODEL_TYPE:
+        raise ValueError(f"{where}: model_type: expected {MODEL_TYPE} or {TEXT_MODEL_TYPE}, got {kind!r}")
+    return strict_json.table(config, "text_config", where)
 
 
 def kind_of(name: str) -> Kind:
@@ -160,9 +180,9 @@ def kind_of(name: str) -> Kind:
         return Kind.VISION
     if name.startswith(f"{LM_HEAD}."):
         return Kind.LM_HEAD
-    if name.startswith(f"{EMBEDDING}."):
+    if name.startswith((f"{EMBEDDING}.", f"{TEXT_PREFIX}embed_tokens.")):
         return Kind.EMBEDDING
-    if name.startswith(BODY_PREFIX):
+    if name.startswith(TEXT_PREFIX):
         return _kind_in_body(name.split("."))
     return Kind.OTHER
 
@@ -182,9 +202,23 @@ def is_linear(module: str) -> bool:
     leaf = parts[-1]
     if module.startswith(VISION_PREFIX):
         return leaf in _VISION_LINEARS and "patch_embed" not in parts
-    if module.startswith((BODY_PREFIX, MTP_PREFIX)):
+    if module.startswith((TEXT_PREFIX, MTP_PREFIX)):
         return leaf in _PROJECTIONS or module == "mtp.fc"
     return module == LM_HEAD
+
+
+def is_convolution(module: str) -> bool:
+    """Whether ``module`` is a convolution: weights that a quantizer may act on, but no engine fuses."""
+    leaf = module.rpartition(".")[2]
+    return leaf == "conv1d" or module == f"{VISION_PREFIX}patch_embed.proj"
+
+
+def count(table: Mapping[str, object], key: str, where: str) -> int:
+    """Return the whole number above 0 under ``key``. Raises ValueError naming ``where`` and the key."""
+    value = table.get(key)
+    if type(value) is not int or not 0 < value < 1 << 24:
+        raise ValueError(f"{where}: {key}: expected a whole number above 0, got {value!r}")
+    return value
 
 
 def _groups_of(kind: str, in_proj_ab: bool) -> tuple[tuple[str, ...], ...]:
@@ -207,20 +241,20 @@ def _kind_in_body(parts: list[str]) -> Kind:
     return Kind.MLP if "mlp" in parts else Kind.OTHER
 
 
+def _mtp_layers(text: Mapping[str, object], where: str) -> int:
+    key = "mtp_num_hidden_layers"
+    if key not in text:
+        return 1
+    return 0 if type(text[key]) is int and text[key] == 0 else count(text, key, where)
+
+
 def _layers(text: Mapping[str, object], where: str) -> tuple[str, ...]:
-    count = _count(text, "num_hidden_layers", where)
+    number = count(text, "num_hidden_layers", where)
     if "layer_types" in text:
         kinds = strict_json.strings(text, "layer_types", where)
     else:
-        interval = _count(text, "full_attention_interval", where)
-        kinds = [LINEAR if (number + 1) % interval else FULL for number in range(count)]
-    if len(kinds) != count or not set(kinds) <= {LINEAR, FULL}:
-        raise ValueError(f"{where}: layer_types: expected {count} of {LINEAR} or {FULL}, got {kinds[:4]}...")
+        interval = count(text, "full_attention_interval", where)
+        kinds = [LINEAR if (layer + 1) % interval else FULL for layer in range(number)]
+    if len(kinds) != number or not set(kinds) <= {LINEAR, FULL}:
+        raise ValueError(f"{where}: layer_types: expected {number} of {LINEAR} or {FULL}, got {kinds[:4]}...")
     return tuple(kinds)
-
-
-def _count(table: Mapping[str, object], key: str, where: str) -> int:
-    value = table.get(key)
-    if type(value) is not int or not 0 < value < 1 << 24:
-        raise ValueError(f"{where}: {key}: expected a whole number above 0, got {value!r}")
-    return value

@@ -23,7 +23,6 @@ from release.card.facts import parse_facts
 from release.card.figures import MASTER, NVFP4
 from release.card.ledger import read_ledgers
 from release.card.licences import check_closure
-from release.card.render import render
 from release.errors import ConfigError
 from release.hoststep import HostStep, Inputs, Params, Result
 from release.record import KINDS, Sibling
@@ -42,6 +41,8 @@ def card(inputs: Inputs, params: Params) -> Result:
     Raises ProofError, GateError or ConfigError when the card would state what evidence does
     not hold; with the param ``draft`` it says "not measured" instead.
     """
+    from release.card.render import render  # jinja2: not before a card is rendered
+
     context = read_context(inputs, params)
     check_closure(context.licences)
     templates = inputs["templates"].folder

@@ -11,15 +11,20 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.formats import nvfp4
+from recipes.formats import calibration, nvfp4
+from recipes.formats.architecture import parse_architecture
+from recipes.formats.calibration import Calibration, Range
 from recipes.formats.checkpoint import INDEX_FILE, SINGLE_FILE, open_checkpoint, shard_name, write_index
 from recipes.formats.qwen3_5 import MTP_PREFIX, VISION_PREFIX, Layout, parse_layout
+from recipes.formats.release_files import TEMPLATE_FILE
 from recipes.formats.safetensors import Entry, write
 from recipes.formats.step import Workdir, parse_tree
 from recipes.steps.configure.main import main as configure
 from recipes.steps.graft.main import main as graft
 from tests.unit.steps.scratch import KEEP_BF16, REPOSITORY
 
+TEMPLATES = REPOSITORY / "recipes" / "templates"
+INPUT_SCALE = np.float32(0.001)
 HIDDEN, INTERMEDIATE, HEAD, VOCAB = 32, 48, 16, 24
 SAMPLING: Mapping[str, object] = {"temperature": 0.7, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.1}
 CONFIG: Mapping[str, object] = {
@@ -32,63 +37,52 @@ CONFIG: Mapping[str, object] = {
         "hidden_size": HIDDEN,
         "intermediate_size": INTERMEDIATE,
         "layer_types": ["linear_attention", "full_attention"],
+        "linear_conv_kernel_dim": 4,
+        "linear_key_head_dim": HEAD,
+        "linear_num_key_heads": 1,
+        "linear_num_value_heads": 2,
+        "linear_value_head_dim": HEAD,
         "mtp_num_hidden_layers": 1,
         "num_attention_heads": 2,
         "num_hidden_layers": 2,
         "num_key_value_heads": 1,
+        "vocab_size": VOCAB,
+    },
+    "vision_config": {
+        "depth": 1,
+        "hidden_size": 16,
+        "in_channels": 3,
+        "intermediate_size": 32,
+        "num_position_embeddings": 4,
+        "out_hidden_size": HIDDEN,
+        "patch_size": 4,
+        "spatial_merge_size": 1,
+        "temporal_patch_size": 2,
     },
 }
 LAYOUT: Layout = parse_layout(CONFIG)
 
-_MLP = {
-    "mlp.gate_proj": (INTERMEDIATE, HIDDEN),
-    "mlp.up_proj": (INTERMEDIATE, HIDDEN),
-    "mlp.down_proj": (HIDDEN, INTERMEDIATE),
-    "input_layernorm": (HIDDEN,),
-    "post_attention_layernorm": (HIDDEN,),
-}
-_LINEAR = {
-    "linear_attn.conv1d": (64, 1, 4),
-    "linear_attn.in_proj_qkv": (64, HIDDEN),
-    "linear_attn.in_proj_z": (32, HIDDEN),
-    "linear_attn.in_proj_a": (2, HIDDEN),
-    "linear_attn.in_proj_b": (2, HIDDEN),
-    "linear_attn.out_proj": (HIDDEN, 32),
-    "linear_attn.norm": (HEAD,),
-}
-_FULL = {
-    "self_attn.q_proj": (64, HIDDEN),
-    "self_attn.k_proj": (HEAD, HIDDEN),
-    "self_attn.v_proj": (HEAD, HIDDEN),
-    "self_attn.o_proj": (HIDDEN, 32),
-    "self_attn.q_norm": (HEAD,),
-    "self_attn.k_norm": (HEAD,),
-}
-_VISION = {
-    "patch_embed.proj.weight": (16, 3, 2, 4, 4),
-    "blocks.0.attn.qkv.weight": (48, 16),
-    "blocks.0.attn.proj.weight": (16, 16),
-    "blocks.0.mlp.linear_fc1.weight": (32, 16),
-    "merger.linear_fc2.weight": (HIDDEN, 16),
-}
-
+Table = dict[str, dict[str, object]]
 Tensors = dict[str, tuple[str, tuple[int, ...], bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """The four folders that prove compares."""
+    """The folders that prove compares, and what the recipe asked for."""
 
     nvfp4: Path
     release_master: Path
     base: Path
     master: Path
+    calibration: Path
+    chat_template: Path
+    params: Mapping[str, object]
 
     def copy(self, folder: Path) -> "Release":
         """Return a copy below ``folder`` that a test may damage."""
-        for name in self.inputs():
-            shutil.copytree(self.inputs()[name], folder / name)
-        return Release(**{name: folder / name for name in self.inputs()})
+        for name, source in self.inputs().items():
+            shutil.copytree(source, folder / name)
+        return Release(**{name: folder / name for name in self.inputs()}, params=self.params)
 
     def inputs(self) -> dict[str, Path]:
         """Return the folders by prove's input names."""
@@ -97,6 +91,8 @@ class Release:
             "release_master": self.release_master,
             "base": self.base,
             "master": self.master,
+            "calibration": self.calibration,
+            "chat_template": self.chat_template,
         }
 
 
@@ -107,7 +103,7 @@ def build_release(folder: Path, in_proj_ab: bool = True) -> Release:
     write_checkpoint(body, pack_body(sources["master"], in_proj_ab))
     _write_json(body / "config.json", {**CONFIG, "quantization_config": _quantization("ignore")})
     _write_json(body / "hf_quant_config.json", {"quantization": _quantization("exclude_modules")})
-    ignore = [*KEEP_BF16, *([] if in_proj_ab else ["*in_proj_ba*"])]
+    ignore = [*KEEP_BF16, *([] if in_proj_ab else ["*linear_attn.in_proj_ba*"])]
     trees = {}
     for name, source, quantized in (("nvfp4", body, True), ("release_master", sources["master"], False)):
         grafted = run_here(graft, folder / f"graft-{name}", {"body": source, "head": sources["base"]}, {})
@@ -117,7 +113,31 @@ def build_release(folder: Path, in_proj_ab: bool = True) -> Release:
             configure_inputs(grafted, sources["master"]),
             {"quantized": quantized, "ignore": ignore, "sampling": SAMPLING},
         )
-    return Release(**trees, **sources)
+    return Release(
+        **trees,
+        **sources,
+        calibration=build_calibration(folder / "calibration", in_proj_ab),
+        chat_template=build_template(folder / "template"),
+        params={"in_proj_ab": "nvfp4" if in_proj_ab else "bf16", "ignore": ignore},
+    )
+
+
+def build_calibration(folder: Path, in_proj_ab: bool) -> Path:
+    """Build the calibration that the packed body's input scales are of."""
+    scale = float(INPUT_SCALE)
+    groups = LAYOUT.fused_groups(in_proj_ab=in_proj_ab)
+    ranges = tuple(Range(members=group, input_amax=1.0, input_scale=scale) for group in groups)
+    made = Calibration(ranges=ranges, rows=1, tokens=1, max_seq_len=1, versions={})
+    folder.mkdir()
+    (folder / calibration.CALIBRATION_FILE).write_text(calibration.dump(made))
+    return folder
+
+
+def build_template(folder: Path) -> Path:
+    """Build a folder that holds the locked chat template alone."""
+    folder.mkdir()
+    shutil.copyfile(TEMPLATES / TEMPLATE_FILE, folder / TEMPLATE_FILE)
+    return folder
 
 
 def build_sources(folder: Path) -> dict[str, Path]:
@@ -139,23 +159,13 @@ def build_sources(folder: Path) -> dict[str, Path]:
 
 def configure_inputs(tree: Path, master: Path) -> dict[str, Path]:
     """Return the inputs of the configure step with the project's own templates."""
-    templates = REPOSITORY / "recipes" / "templates"
-    return {"tree": tree, "master": master, "chat_template": templates, "templates": templates}
+    return {"tree": tree, "master": master, "chat_template": TEMPLATES, "templates": TEMPLATES}
 
 
 def random_tensors(seed: int) -> Tensors:
     """Return every tensor of the checkpoint with random BF16 weights."""
     random = np.random.default_rng(seed)
-    shapes: dict[str, tuple[int, ...]] = {
-        "lm_head.weight": (VOCAB, HIDDEN),
-        "model.language_model.embed_tokens.weight": (VOCAB, HIDDEN),
-        "model.language_model.norm.weight": (HIDDEN,),
-        **{f"{VISION_PREFIX}{name}": shape for name, shape in _VISION.items()},
-        **LAYOUT.mtp_shapes(),
-    }
-    for number, own in enumerate((_LINEAR, _FULL)):
-        shapes |= {f"model.language_model.layers.{number}.{k}.weight": s for k, s in (own | _MLP).items()}
-    shapes |= {f"model.language_model.layers.0.linear_attn.{name}": (2,) for name in ("A_log", "dt_bias")}
+    shapes = parse_architecture(CONFIG).shapes()
     return {name: ("BF16", shape, random_bf16(random, shape)) for name, shape in shapes.items()}
 
 
@@ -178,8 +188,22 @@ def pack_body(master: Path, in_proj_ab: bool) -> Tensors:
         }
         scale_2 = nvfp4.global_scale(weights.items())
         for name, bits in weights.items():
-            tensors |= _packed(name, bits, scale_2)
+            tensors |= pack_weight(name, bits, scale_2)
     return tensors
+
+
+def pack_weight(name: str, bits: nvfp4.U16, scale_2: np.float32) -> Tensors:
+    """Return the four tensors of Linear ``name`` with weight ``bits``."""
+    packed = nvfp4.pack(name, bits, scale_2)
+    rows, columns = bits.shape
+    shapes = nvfp4.shapes(rows, columns)
+    data = {
+        nvfp4.WEIGHT: packed.codes.tobytes(),
+        nvfp4.WEIGHT_SCALE: packed.scales.tobytes(),
+        nvfp4.WEIGHT_SCALE_2: scale_2.tobytes(),
+        nvfp4.INPUT_SCALE: INPUT_SCALE.tobytes(),
+    }
+    return {f"{name}.{leaf}": (nvfp4.DTYPES[leaf], shapes[leaf], data[leaf]) for leaf in data}
 
 
 def write_checkpoint(folder: Path, tensors: Tensors, shards: int = 1) -> None:
@@ -205,6 +229,15 @@ def edit_tensor(folder: Path, name: str, edit: Callable[[bytes], bytes]) -> None
     with (folder / place.file).open("r+b") as file:
         file.seek(checkpoint.headers[place.file].data_offset + place.tensor.begin)
         file.write(data)
+
+
+def edit_json(path: Path, edit: Callable[[Table], object] | None = None, **fields: object) -> None:
+    """Edit a JSON table in place, by ``edit`` or field by field."""
+    table = json.loads(path.read_text())
+    table.update(fields)
+    if edit:
+        edit(table)
+    path.write_text(json.dumps(table))
 
 
 def rewrite(folder: Path, edit: Callable[[Tensors], Tensors]) -> None:
@@ -236,19 +269,6 @@ def run_here(
         source = root / "out" / path if taken is None else root / "in" / taken.input / taken.path
         shutil.copyfile(source, root / "tree" / path)
     return root / "tree"
-
-
-def _packed(name: str, bits: nvfp4.U16, scale_2: np.float32) -> Tensors:
-    packed = nvfp4.pack(name, bits, scale_2)
-    rows, columns = bits.shape
-    shapes = nvfp4.shapes(rows, columns)
-    data = {
-        nvfp4.WEIGHT: packed.codes.tobytes(),
-        nvfp4.WEIGHT_SCALE: packed.scales.tobytes(),
-        nvfp4.WEIGHT_SCALE_2: scale_2.tobytes(),
-        nvfp4.INPUT_SCALE: np.float32(0.001).tobytes(),
-    }
-    return {f"{name}.{leaf}": (nvfp4.DTYPES[leaf], shapes[leaf], data[leaf]) for leaf in data}
 
 
 def _quantization(list_key: str) -> dict[str, object]:

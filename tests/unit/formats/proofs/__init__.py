@@ -1,0 +1,1 @@
+"""The proofs, each on its own."""
