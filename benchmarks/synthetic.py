@@ -9,8 +9,11 @@ large as the size says.
 
 import json
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,9 @@ TINY = Path(__file__).parents[1] / "recipes" / "tiny" / "master"
 LAYERS = "model.language_model.layers"
 CHUNK = 8 << 20
 POOL = 1 << 24
+# A machine may be given its memory little by little, while it is used.
+MEMORY_FLOOR = 2 << 30
+MEMORY_WAIT_S = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,24 +63,65 @@ SMALL = Size(
     kv_heads=4,
 )
 
+# Qwen3.6-27B's text model; the vision tower stays tiny's.
+FLAGSHIP = Size(
+    layers=64,
+    hidden=5120,
+    intermediate=17408,
+    vocab=248320,
+    linear_key_heads=16,
+    linear_value_heads=48,
+    heads=24,
+    kv_heads=4,
+)
+# For a try of what is meant for the flagship, on a CPU and in seconds.
+MINIATURE = Size(
+    layers=4,
+    hidden=256,
+    intermediate=512,
+    vocab=1024,
+    linear_key_heads=2,
+    linear_value_heads=4,
+    heads=2,
+    kv_heads=1,
+)
 
-def make(folder: Path, size: Size, shards: int = 4, *, round_robin: bool = False) -> None:
+
+def make(folder: Path, size: Size, shards: int = 4, *, round_robin: bool = False, workers: int = 1) -> None:
     """Write the checkpoint: contiguous runs of tensors a shard, or one by one in turn."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config(size), indent=1))
     (folder / "generation_config.json").write_text((TINY / "generation_config.json").read_text())
     every = shapes(size)
     names = list(every)
+    per = math.ceil(len(names) / shards)
+    files: dict[str, list[str]] = {
+        shard_name(number + 1, shards): names[number::shards]
+        if round_robin
+        else names[number * per : (number + 1) * per]
+        for number in range(shards)
+    }
+    shapes_of = [{name: every[name] for name in mine} for mine in files.values()]
+    paths = [folder / file for file in files]
+    if workers == 1:
+        list(map(_write_shard, paths, shapes_of))
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            list(pool.map(_write_shard, paths, shapes_of))
+    weight_map = {name: file for file, mine in files.items() for name in mine}
+    write_index(folder / INDEX_FILE, weight_map, nbytes(size))
+
+
+def nbytes(size: Size) -> int:
+    """Return the bytes of all tensors of the checkpoint."""
+    return sum(2 * math.prod(shape) for shape in shapes(size).values())
+
+
+def entries(wanted: Mapping[str, tuple[int, ...]]) -> Iterator[Entry]:
+    """Yield ``wanted`` tensors with random BF16 weights."""
     pool = nvfp4.f32_to_bf16((np.random.default_rng(0).standard_normal(POOL) * 0.02).astype(np.float32))
-    weight_map: dict[str, str] = {}
-    for number in range(shards):
-        file = shard_name(number + 1, shards)
-        per = math.ceil(len(names) / shards)
-        mine = names[number::shards] if round_robin else names[number * per : (number + 1) * per]
-        entries = [Entry(n, "BF16", every[n], _random(pool, every[n], seed=len(n))) for n in mine]
-        write(folder / file, entries)
-        weight_map |= dict.fromkeys(mine, file)
-    write_index(folder / INDEX_FILE, weight_map, sum(2 * math.prod(shape) for shape in every.values()))
+    for name, shape in wanted.items():
+        yield Entry(name, "BF16", shape, _random(pool, shape, seed=len(name)))
 
 
 def calibrate(folder: Path, size: Size) -> None:
@@ -127,6 +174,10 @@ def shapes(size: Size) -> dict[str, tuple[int, ...]]:
     return found | dict(_vision(hidden))
 
 
+def _write_shard(path: Path, wanted: Mapping[str, tuple[int, ...]]) -> None:
+    write(path, list(entries(wanted)))
+
+
 def _linear(size: Size) -> dict[str, tuple[int, ...]]:
     key, value, heads = 128 * size.linear_key_heads, 128 * size.linear_value_heads, size.linear_value_heads
     return {
@@ -174,7 +225,16 @@ def _vision(hidden: int) -> Iterator[tuple[str, tuple[int, ...]]]:
 def _random(pool: nvfp4.U16, shape: tuple[int, ...], seed: int) -> Iterator[bytes]:
     left, at = math.prod(shape), seed * 7919
     while left:
+        _wait_for_memory()
         begin = at % (pool.size - CHUNK)
         take = min(left, CHUNK // 2)
         yield pool[begin : begin + take].tobytes()
         left, at = left - take, at + take + 1
+
+
+def _wait_for_memory() -> None:
+    for _ in repeat(None, MEMORY_WAIT_S):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        if next(1024 * int(line.split()[1]) for line in lines if "MemAvailable" in line) > MEMORY_FLOOR:
+            return
+        time.sleep(1)

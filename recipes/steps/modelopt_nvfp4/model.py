@@ -23,12 +23,17 @@ def load_model(master: Path) -> nn.Module:
     Raises StepError when the checkpoint lacks a tensor of the model.
     """
     model, info = AutoModelForImageTextToText.from_pretrained(
-        master, dtype=torch.bfloat16, local_files_only=True, output_loading_info=True
+        master,
+        dtype=torch.bfloat16,
+        local_files_only=True,
+        output_loading_info=True,
+        # Straight to the GPU: by way of the CPU, 27B need 54 GB of memory in between.
+        device_map={"": "cuda"} if torch.cuda.is_available() else None,
     )
     missing = sorted(info["missing_keys"])
     if missing:
         raise StepError(f"master: {missing[0]}: no such tensor ({len(missing)} in all)", Exit.CONFIG)
-    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    return model.eval()
 
 
 def insert_quantizers(
