@@ -136,6 +136,23 @@ def log(context: Context, step: str, recipe: str = "tiny") -> None:
 
 
 @command
+def prove(
+    context: Context, path: str, against: str = "", master: str = "", quick: bool = False, json: bool = False
+) -> None:
+    """Prove what a card would claim from the bytes of any NVFP4 repo, also one made elsewhere.
+
+    --against BASE proves draft head and vision tower, --master MASTER the packed body;
+    --quick reads a sample of each tensor. Exit code 6 when a claim does not hold.
+
+    Example: invoke prove dist/hub/graftsmith/tiny-cascade-NVFP4-MTP/v0.1.0 --against recipes/tiny/base
+    """
+    from release.proving import Asked, prove_path
+
+    asked = Asked(path=path, against=against, master=master, quick=quick)
+    prove_path(asked, PROJECT / "dist" / "prove", as_json=json)
+
+
+@command
 def diff(context: Context, old: str, new: str, recipe: str = "tiny") -> None:
     """Compare two released versions: derivations, published files, measured figures.
 
@@ -253,4 +270,6 @@ def _stop(message: str, code: int) -> None:
 store = Collection("store")
 store.add_task(store_verify, "verify")
 store.add_task(store_gc, "gc")
-namespace = Collection(lock, status, why, build, rebuild, smoke, log, diff, card, release, test, lint, store)
+namespace = Collection(
+    lock, status, why, build, rebuild, smoke, log, prove, diff, card, release, test, lint, store
+)

@@ -15,6 +15,7 @@ from recipes.formats import strict_json
 from recipes.formats.qwen3_5 import (
     LINEAR,
     LM_HEAD,
+    MOST_LAYERS,
     VISION_PREFIX,
     Layout,
     count,
@@ -153,11 +154,13 @@ def parse_architecture(config: Mapping[str, object], where: str = "config.json")
 def _vision(table: Mapping[str, object], where: str) -> Vision:
     where = f"{where}: vision_config"
     deepstack = table.get("deepstack_visual_indexes", [])
-    if not isinstance(deepstack, list):
-        raise ValueError(f"{where}: deepstack_visual_indexes: expected a list, got {deepstack!r}")
+    if not isinstance(deepstack, list) or len(deepstack) > MOST_LAYERS:
+        raise ValueError(
+            f"{where}: deepstack_visual_indexes: expected a list of layers, got {deepstack!r:.80}"
+        )
     side = count(table, "patch_size", where)
     return Vision(
-        depth=count(table, "depth", where),
+        depth=count(table, "depth", where, MOST_LAYERS),
         hidden=count(table, "hidden_size", where),
         intermediate=count(table, "intermediate_size", where),
         out=count(table, "out_hidden_size", where),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.formats import strict_json
+from recipes.formats.regular import read_regular
 from recipes.formats.safetensors import Header, Tensor, iter_tensor, read_header, read_part, read_tensor
 
 INDEX_FILE = "model.safetensors.index.json"
@@ -134,7 +135,10 @@ def _read_index(root: Path) -> Index | None:
     path = root / INDEX_FILE
     if not path.exists():
         return None
-    return parse_index(path.read_bytes())
+    try:
+        return parse_index(read_regular(path, strict_json.MAX_BYTES))
+    except OSError as error:
+        raise CheckpointError(f"{INDEX_FILE}: expected a readable file, got {error.strerror}") from error
 
 
 def _single_file(root: Path) -> set[str]:

@@ -29,6 +29,11 @@ MTP_TENSORS = 15
 LM_HEAD = "lm_head"
 EMBEDDING = "model.language_model.embed_tokens"
 
+# What a config may say of a dimension, and of how often something is repeated: a config of a
+# million layers would fill memory with their names.
+MOST = 1 << 24
+MOST_LAYERS = 1 << 10
+
 LINEAR = "linear_attention"
 FULL = "full_attention"
 
@@ -213,11 +218,14 @@ def is_convolution(module: str) -> bool:
     return leaf == "conv1d" or module == f"{VISION_PREFIX}patch_embed.proj"
 
 
-def count(table: Mapping[str, object], key: str, where: str) -> int:
-    """Return the whole number above 0 under ``key``. Raises ValueError naming ``where`` and the key."""
+def count(table: Mapping[str, object], key: str, where: str, most: int = MOST) -> int:
+    """Return the whole number under ``key``, from 1 to ``most``.
+
+    Raises ValueError naming ``where`` and the key.
+    """
     value = table.get(key)
-    if type(value) is not int or not 0 < value < 1 << 24:
-        raise ValueError(f"{where}: {key}: expected a whole number above 0, got {value!r}")
+    if type(value) is not int or not 0 < value <= most:
+        raise ValueError(f"{where}: {key}: expected a whole number from 1 to {most}, got {value!r}")
     return value
 
 
@@ -245,11 +253,11 @@ def _mtp_layers(text: Mapping[str, object], where: str) -> int:
     key = "mtp_num_hidden_layers"
     if key not in text:
         return 1
-    return 0 if type(text[key]) is int and text[key] == 0 else count(text, key, where)
+    return 0 if type(text[key]) is int and text[key] == 0 else count(text, key, where, MOST_LAYERS)
 
 
 def _layers(text: Mapping[str, object], where: str) -> tuple[str, ...]:
-    number = count(text, "num_hidden_layers", where)
+    number = count(text, "num_hidden_layers", where, MOST_LAYERS)
     if "layer_types" in text:
         kinds = strict_json.strings(text, "layer_types", where)
     else:

@@ -7,6 +7,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from recipes.formats.regular import read_regular
+from recipes.formats.strict_json import MAX_BYTES
+
 TEMPLATE_FILE = "chat_template.jinja"
 
 _CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".sh", ".exe")
@@ -33,9 +36,9 @@ def code_in(folder: Path) -> Iterator[str]:
 
 def _reason(path: Path) -> str:
     try:
-        data = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        return "no JSON"
+        data = json.loads(read_regular(path, MAX_BYTES))
+    except (ValueError, RecursionError, OSError):
+        return "no JSON that can be read"
     return _AUTO_MAP if _asks_for_code(data) else ""
 
 

@@ -12,6 +12,7 @@ is compared with the file: https://github.com/huggingface/safetensors#format
 """
 
 import math
+import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from recipes.formats import strict_json
+from recipes.formats.regular import open_regular
 
 CHUNK = 8 << 20
 LENGTH_BYTES = 8
@@ -107,8 +109,8 @@ def read_header(path: Path) -> Header:
     Raises SafetensorsError when header and file do not agree.
     """
     try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
             return parse_header(_read_header_bytes(file, path.name, size), path.name, size)
     except OSError as error:
         raise SafetensorsError(path.name, "file", "a readable file", error.strerror) from error

@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from recipes.formats.regular import read_regular
+
 MAX_BYTES = 100 * 1000 * 1000
 
 
@@ -37,10 +39,7 @@ def loads_table(text: str | bytes, where: str) -> dict[str, object]:
 def read_table(path: Path) -> dict[str, object]:
     """Read the JSON table in file ``path``. Raises ValueError, which names the file."""
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ValueError(f"{path.name}: expected at most {MAX_BYTES} bytes, got {size}")
-        return loads_table(path.read_bytes(), path.name)
+        return loads_table(read_regular(path, MAX_BYTES), path.name)
     except OSError as error:
         raise ValueError(f"{path.name}: {error.strerror}") from error
 

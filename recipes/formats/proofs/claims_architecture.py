@@ -10,7 +10,7 @@ from recipes.formats.qwen3_5 import MTP_PREFIX, MTP_TENSORS, Kind, text_config
 
 # Scales of an 8-bit cache, which some exporters add beside a weight.
 _CACHE_SCALES = frozenset({"k_scale", "v_scale"})
-_NO_HEAD = NotGiven("the tree has no mtp.* tensor: a model without a draft head")
+_NO_HEAD = NotGiven("the tree has no mtp.* tensor, so engines draft nothing; --against says if the base has")
 
 
 def claims(subject: Subject) -> Iterator[Claim]:

@@ -3,12 +3,14 @@
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from math import isfinite
 
 import numpy as np
 
 from recipes.formats.calibration import Calibration
 from recipes.formats.checkpoint import Checkpoint
+from recipes.formats.ignore import fused_name
 from recipes.formats.packing import MODELOPT
 from recipes.formats.proofs.claim import Claim, Finding, NotGiven, count, find, given
 from recipes.formats.proofs.error import HIGHEST, LOWEST, relative_error
@@ -173,10 +175,19 @@ def _scale_flaw(name: str, subject: Subject, checkpoint: Checkpoint) -> str:
 
 
 def _one_scale(subject: Subject, body: Body) -> Finding:
-    groups = fused_groups(subject, body)
+    groups = fused_groups(subject, body) if subject.is_release else _engine_groups(subject, body)
     number = count(groups, "fused group")
     flaws = [flaw for group in groups for flaw in _group_flaws(group, body)]
     return find(flaws, f"{number} fused groups")
+
+
+def _engine_groups(subject: Subject, body: Body) -> tuple[tuple[str, ...], ...]:
+    """Return the groups that engines fuse: parts of ours, and all that another packer must heed."""
+    return tuple(
+        tuple(parts)
+        for group in fused_groups(subject, body)
+        for _, parts in groupby(sorted(group, key=fused_name), key=fused_name)
+    )
 
 
 def _group_flaws(group: tuple[str, ...], body: Body) -> Iterator[str]:

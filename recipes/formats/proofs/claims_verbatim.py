@@ -76,6 +76,8 @@ def _against_base(kind: Kind, tree: Tree, subject: Subject) -> Callable[[], Find
         return base
     if not of_kind(kind, base):
         return NotGiven(f"the base holds no {kind} tensor")
+    if kind is Kind.VISION and subject.architecture.vision is None:
+        return NotGiven("the config is of a text model, which has no vision tower")
     return partial(_same_kind, kind, tree.checkpoint, base, subject)
 
 

@@ -53,8 +53,8 @@ class Lineage:
     @property
     def vision_frozen(self) -> bool:
         """Whether the master's vision tower is the base's, tensor by tensor."""
-        change = self.classes.get(Kind.VISION)
-        return change is not None and change.equal > 0 and not (change.changed or change.only_master)
+        change = self.classes.get(Kind.VISION, Change())
+        return change.equal > 0 and change == Change(equal=change.equal)
 
     def to_json(self) -> dict[str, object]:
         """Return the lineage as a JSON table."""

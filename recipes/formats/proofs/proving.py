@@ -13,6 +13,7 @@ from recipes.formats.proofs import (
     claims_files,
     claims_ignore,
     claims_packed,
+    claims_quantization,
     claims_verbatim,
 )
 from recipes.formats.proofs.claim import Claim, NotGiven, Outcome, Status, prove
@@ -71,6 +72,7 @@ def every_claim(subject: Subject) -> Iterator[Claim]:
     """Yield every claim about ``subject``: from headers first, then from bytes."""
     yield from claims_architecture.claims(subject)
     yield from claims_ignore.claims(subject)
+    yield from claims_quantization.claims(subject)
     yield from claims_files.claims(subject)
     yield from claims_verbatim.claims(subject)
     yield from claims_packed.claims(subject)

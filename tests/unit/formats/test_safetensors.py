@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recipes.formats.safetensors import (
     ITEM_BYTES,
+    METADATA_KEY,
     Entry,
     SafetensorsError,
     iter_tensor,
@@ -23,7 +24,9 @@ from recipes.formats.safetensors import (
 GOOD: Mapping[str, object] = {"dtype": "BF16", "shape": [2, 2], "data_offsets": [0, 8]}
 
 shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)
-names = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="./\\"), min_size=1)
+names = st.text(
+    st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="./\\"), min_size=1
+).filter(lambda name: name != METADATA_KEY)
 tensors = st.dictionaries(names, st.tuples(st.sampled_from(sorted(ITEM_BYTES)), shapes), max_size=5)
 
 

@@ -272,7 +272,8 @@ def run_here(
 
 
 def _quantization(list_key: str) -> dict[str, object]:
-    return {"quant_algo": "NVFP4", "group_size": 16, list_key: ["lm_head", "model.visual*"]}
+    said = {"quant_method": "modelopt"} if list_key == "ignore" else {}
+    return said | {"quant_algo": "NVFP4", "group_size": 16, list_key: ["lm_head", "model.visual*"]}
 
 
 def _write_json(path: Path, data: Mapping[str, object]) -> None:
