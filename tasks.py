@@ -197,6 +197,17 @@ def release(
 
 
 @command
+def hub(context: Context, root: str = str(PROJECT / "dist" / "hub-server"), port: int = 8800) -> None:
+    """Start a local Hub to rehearse a release on; the first run makes a token and says how to use it.
+
+    Example: invoke hub --port 8800
+    """
+    from tests.hub_server.rehearsal import start
+
+    start(Path(root).absolute(), port)
+
+
+@command
 def store_verify(context: Context, contents: bool = False) -> None:
     """Check the store: results whole, links right (--contents: read every byte, and environments).
 
@@ -271,5 +282,19 @@ store = Collection("store")
 store.add_task(store_verify, "verify")
 store.add_task(store_gc, "gc")
 namespace = Collection(
-    lock, status, why, build, rebuild, smoke, log, prove, diff, card, release, test, lint, store
+    lock,
+    status,
+    why,
+    build,
+    rebuild,
+    smoke,
+    log,
+    prove,
+    diff,
+    card,
+    release,
+    hub,
+    test,
+    lint,
+    store,
 )

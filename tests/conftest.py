@@ -7,6 +7,9 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+# The local Hub speaks LFS; the client reads this once, when it is imported.
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--renew-golden``: write golden files anew; read them in the diff."""
