@@ -46,25 +46,16 @@ def command(
 
 
 @command
-def lock(context: Context, recipe: str = "tiny", diff: bool = False) -> None:
+def lock(context: Context, recipe: str = "tiny", diff: bool = False, update: str = "") -> None:
     """Resolve the recipe's names to digests and write recipe.lock (--diff: only show what would change).
+
+    --update NAME asks the Hub anew for the source NAME; "all" for each source that it holds.
 
     Example: invoke lock --diff
     """
-    from release import lock as locks
-    from release.errors import LockError
-    from release.line import check_sources, open_line
+    from release.locking import lock_line
 
-    line = open_line(recipe)
-    check_sources(line)
-    new = line.resolve()
-    try:
-        lines = locks.difference(locks.load(line.recipe), new)
-    except LockError:
-        lines = locks.difference(locks.Lock(sources={}, images={}), new)
-    print("\n".join(lines) or "the lock is in step")
-    if lines and not diff:
-        print(f"wrote {locks.write(line.recipe, new)}")
+    lock_line(recipe, update, print, diff=diff)
 
 
 @command

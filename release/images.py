@@ -70,6 +70,17 @@ def this_platform() -> str:
 
 def load(images: Path, name: str, variant: str, cache: StatCache) -> Image:
     """Read one variant of image ``name``. Raises ConfigError for what is wrong in it."""
+    image = find(images, name, variant, cache)
+    if image is None:
+        raise ConfigError(f"{images / name / 'image.toml'}: no variant {variant}")
+    return image
+
+
+def find(images: Path, name: str, variant: str, cache: StatCache) -> Image | None:
+    """Read one variant of image ``name``; None while nobody has described that variant.
+
+    Raises ConfigError for what is wrong in it.
+    """
     folder = images / name
     table = read(folder / "image.toml")
     expect_format(table, FORMAT)
@@ -79,7 +90,7 @@ def load(images: Path, name: str, variant: str, cache: StatCache) -> Image:
     variants = table.take_tables("variants")
     table.done()
     if variant not in variants:
-        raise ConfigError(f"{table.file}: no variant {variant}; there are {', '.join(sorted(variants))}")
+        return None
     return _variant(variants[variant], name, variant, folder, _context(folder, variant, variants, cache))
 
 

@@ -6,7 +6,7 @@
 import functools
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from recipes.formats import evidence
@@ -23,9 +23,10 @@ from release.engines.host import HostEngine
 from release.engines.local import LocalEngine
 from release.errors import BuildError, ConfigError, UsageError
 from release.hoststep import HostStep
+from release.hub import fetch
 from release.images import Image, this_platform
-from release.images import load as load_image
-from release.lock import Lock
+from release.images import find as find_image
+from release.lock import Lock, Pinned
 from release.plan import Graph, Planned, plan
 from release.realize import Check, Done, Executor, Listener, Runner
 from release.recall import known, manifests
@@ -48,24 +49,39 @@ HOST_STEPS: Mapping[str, HostStep] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """An opened release line."""
+    """An opened release line.
+
+    ``trees`` are the sources on this machine, ``pinned`` those on a Hub as they were locked.
+    An image of which ``images/`` has no such variant is None in ``described``.
+    """
 
     recipe: Recipe
     trees: Mapping[str, Tree]
-    images: Mapping[str, Image]
+    described: Mapping[str, Image | None]
     store: Store
+    pinned: Mapping[str, Pinned] = field(default_factory=dict)
+
+    @property
+    def images(self) -> Mapping[str, Image]:
+        """The images that ``images/`` describes."""
+        return {name: image for name, image in self.described.items() if image is not None}
 
     def resolve(self) -> Lock:
-        """Return the lock of what is there now."""
-        return locks.resolve(self.recipe, self.trees, self.images)
+        """Return the lock of what is there now; a Hub is not asked."""
+        return locks.resolve(self.recipe, self.trees, self.pinned, self.described)
 
     def machine(self) -> Mapping[str, str]:
         """Return the facts of this machine."""
         return machine.facts(ENGINE, self.store.root / "cache")
 
     def steps(self, version: str) -> Graph:
-        """Return the steps of one release of this line. Raises LockError when out of step."""
-        return self.steps_of(self.locked(), version)
+        """Return the steps of one release of this line.
+
+        Raises LockError when the lock is out of step, or unresolved.
+        """
+        lock = self.locked()
+        locks.require_resolved(self.recipe, lock, option(self.recipe))
+        return self.steps_of(lock, version)
 
     def steps_of(self, lock: Lock, version: str) -> Graph:
         """Return the steps of one release of this line as ``lock`` has it."""
@@ -85,11 +101,12 @@ def open_line(name: str) -> Line:
     line = Line(
         recipe=wanted,
         trees=locks.source_trees(wanted, store.stat_cache),
-        images={
-            image: load_image(PROJECT / "images", image, wanted.variant, store.stat_cache)
+        described={
+            image: find_image(PROJECT / "images", image, wanted.variant, store.stat_cache)
             for image in pipeline.IMAGES
         },
         store=store,
+        pinned=locks.pins(wanted),
     )
     store.stat_cache.save()
     return line
@@ -99,8 +116,7 @@ def inputs(name: str) -> tuple[Path, ...]:
     """Return every file and folder that decides what a release of recipe ``name`` is made of."""
     wanted = recipe.load(recipe.find(PROJECT, name))
     project = (PROJECT / part for part in ("release", "recipes", "images", "tasks.py", "uv.lock"))
-    sources = (recipe.source_path(wanted, source) for source in wanted.sources.values())
-    return (*project, wanted.folder, *sources)
+    return (*project, wanted.folder, *recipe.path_sources(wanted).values())
 
 
 def parse_version(text: str) -> str:
@@ -141,13 +157,18 @@ def site(line: Line, code: Mapping[str, Tree]) -> Site:
     )
 
 
+def source_trees(line: Line) -> Mapping[str, Tree]:
+    """Return the tree of each resolved source, on this machine or on a Hub."""
+    return {**line.trees, **{name: pinned.tree for name, pinned in line.pinned.items()}}
+
+
 def plan_line(line: Line, steps: Graph) -> tuple[Planned, ...]:
     """Return the plan of ``steps``; nothing is built."""
     code = code_of(line, steps)
 
     @functools.cache
     def now() -> Mapping[str, Manifest]:
-        sources = {tree.digest: Manifest(tree) for tree in line.trees.values()}
+        sources = {tree.digest: Manifest(tree) for tree in source_trees(line).values()}
         return {**sources, **manifests(code, line.images, uv_version())}
 
     return plan(steps, site(line, code), known(line.store, line.recipe.name, now))
@@ -220,6 +241,8 @@ def check_sources(line: Line) -> None:
     Raises ConfigError that names the file. Only headers are read.
     """
     for name in recipe.CHECKPOINTS:
+        if name not in line.trees:
+            continue  # a Hub's: it is checked by the digests that the Hub told, file by file
         path = recipe.source_path(line.recipe, line.recipe.sources[name])
         try:
             open_checkpoint(path)
@@ -246,25 +269,34 @@ def _code(does: str, here: Site) -> Code:
 def _fetch(line: Line, steps: Graph, listener: Listener) -> None:
     """Bring in the sources that the store lacks. What a killed try brought in is kept."""
     missing = [source for source in steps.sources if line.store.tree(source.digest) is None]
+    trees = source_trees(line)
     if missing:
         check_sources(line)
-        line.store.need(sum(line.store.lacks(line.trees[source.name]) for source in missing))
+        line.store.need(sum(line.store.lacks(trees[source.name]) for source in missing))
     for source in missing:
-        _fetch_source(line, source, listener)
+        _fetch_source(line, source, trees[source.name], listener)
 
 
-def _fetch_source(line: Line, source: Source, listener: Listener) -> None:
-    step, tree = Step(name=f"fetch-{source.name}", does="fetch"), line.trees[source.name]
-    path = recipe.source_path(line.recipe, line.recipe.sources[source.name])
+def _fetch_source(line: Line, source: Source, tree: Tree, listener: Listener) -> None:
+    step = Step(name=f"fetch-{source.name}", does="fetch")
+    held = recipe.hub_sources(line.recipe).get(source.name)
+    at = "copying" if held is None else "downloading"
     began, done = time.monotonic(), 0
 
     def read(count: int) -> None:
         nonlocal done
         done += count
-        listener.progress(step, Update(at="copying", done=done, total=tree.size, unit="bytes"))
+        listener.progress(step, Update(at=at, done=done, total=tree.size, unit="bytes"))
+
+    def waiting() -> None:
+        listener.waiting(step, source.digest)
 
     listener.started(step, source.digest)
-    line.store.ingest(path, tree, read, waiting=lambda: listener.waiting(step, source.digest))
+    if held is None:
+        path = recipe.source_path(line.recipe, line.recipe.sources[source.name])
+        line.store.ingest(path, tree, read, waiting=waiting)
+    else:
+        fetch.bring(line.store, held.repo, line.pinned[source.name], read, waiting)
     seconds = round(time.monotonic() - began, 3)
     listener.finished(
         step,

@@ -2,6 +2,11 @@
 
 The digest of the lock is in every release record. A release runs only when the lock is
 in step: each source has the digest that it had when it was locked, and so has each image.
+
+A source on a Hub is locked with its commit and with the digest of each file, as the Hub
+told them when it was asked (``release/hub/listing.py``). What nobody has asked for yet, or
+an image that nobody has described yet, stands in the lock as unresolved: ``null``, never a
+digest that was not seen. A plan can be made of such a lock, a release cannot.
 """
 
 import json
@@ -12,20 +17,40 @@ from pathlib import Path
 from release.digest import Tree, canonical_json, sha256_bytes
 from release.errors import LockError
 from release.images import Image
-from release.recipe import Recipe, source_path
+from release.recipe import Recipe, hub_sources, path_sources
 from release.store import durable
 from release.store.stat_cache import StatCache
 
 FORMAT = 1
 LOCK_FILE = "recipe.lock"
+UNRESOLVED = "unresolved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pinned:
+    """What a Hub said that a revision is: the commit, and its files."""
+
+    commit: str
+    tree: Tree
 
 
 @dataclass(frozen=True, slots=True)
 class LockedSource:
-    """A source as the recipe names it, and the tree that it is."""
+    """A source as the recipe names it, and the tree that it is; None while unresolved.
+
+    ``pinned`` is there for a source on a Hub.
+    """
 
     source: str
-    tree: str
+    tree: str | None
+    pinned: Pinned | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the source's entry in the lock file."""
+        entry: dict[str, object] = {"source": self.source, "tree": self.tree}
+        if self.pinned is not None:
+            entry |= {"commit": self.pinned.commit, "files": self.pinned.tree.to_json()}
+        return entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +58,7 @@ class Lock:
     """Everything that a release line takes from outside, by digest."""
 
     sources: Mapping[str, LockedSource]
-    images: Mapping[str, str]
+    images: Mapping[str, str | None]
 
     @property
     def digest(self) -> str:
@@ -44,24 +69,67 @@ class Lock:
         """Return the content of the lock file."""
         return {
             "format": FORMAT,
-            "sources": {
-                name: {"source": s.source, "tree": s.tree} for name, s in sorted(self.sources.items())
-            },
+            "sources": {name: source.to_json() for name, source in sorted(self.sources.items())},
             "images": dict(sorted(self.images.items())),
         }
 
+    @property
+    def trees(self) -> Mapping[str, str]:
+        """The tree of each resolved source."""
+        return {name: source.tree for name, source in self.sources.items() if source.tree is not None}
 
-def resolve(recipe: Recipe, trees: Mapping[str, Tree], images: Mapping[str, Image]) -> Lock:
-    """Return the lock of what is there now."""
+    @property
+    def unresolved_sources(self) -> Mapping[str, str]:
+        """The sources that have no digest yet, as the recipe names them."""
+        return {name: source.source for name, source in self.sources.items() if source.tree is None}
+
+    @property
+    def unresolved_images(self) -> tuple[str, ...]:
+        """The images that ``images/`` does not describe yet."""
+        return tuple(name for name, digest in self.images.items() if digest is None)
+
+
+def resolve(
+    recipe: Recipe,
+    trees: Mapping[str, Tree],
+    pinned: Mapping[str, Pinned],
+    images: Mapping[str, Image | None],
+) -> Lock:
+    """Return the lock of what is there now. What is in neither mapping is unresolved."""
+    sources = {}
+    for name, source in recipe.sources.items():
+        tree = pinned[name].tree if name in pinned else trees.get(name)
+        sources[name] = LockedSource(source, tree.digest if tree is not None else None, pinned.get(name))
     return Lock(
-        sources={name: LockedSource(source, trees[name].digest) for name, source in recipe.sources.items()},
-        images={f"{name}/{image.variant}": image.context.digest for name, image in images.items()},
+        sources=sources,
+        images={
+            f"{name}/{recipe.variant}": image.context.digest if image else None
+            for name, image in images.items()
+        },
     )
 
 
 def source_trees(recipe: Recipe, cache: StatCache) -> Mapping[str, Tree]:
-    """Return the tree of each source as it is now, reading only what changed."""
-    return {name: cache.tree(source_path(recipe, source)) for name, source in recipe.sources.items()}
+    """Return the tree of each source on this machine as it is now, reading only what changed."""
+    return {name: cache.tree(path) for name, path in path_sources(recipe).items()}
+
+
+def pins(recipe: Recipe) -> Mapping[str, Pinned]:
+    """Return what a Hub said of the recipe's sources when they were locked.
+
+    A source that the recipe names otherwise by now has no pin, and neither has anything
+    while there is no lock that reads.
+    """
+    try:
+        locked = load(recipe).sources
+    except LockError:
+        return {}
+    wanted = {name: str(source) for name, source in hub_sources(recipe).items()}
+    return {
+        name: entry.pinned
+        for name, entry in locked.items()
+        if entry.pinned is not None and wanted.get(name) == entry.source
+    }
 
 
 def write(recipe: Recipe, lock: Lock) -> Path:
@@ -87,20 +155,32 @@ def _parse(data: Mapping[str, object]) -> Lock:
     match data:
         case {"format": 1, "sources": dict(sources), "images": dict(images), **rest} if not rest:
             return Lock(
-                sources={
-                    str(name): LockedSource(str(entry["source"]), str(entry["tree"]))
-                    for name, entry in sources.items()
-                },
-                images={str(name): str(digest) for name, digest in images.items()},
+                sources={str(name): _parse_source(str(name), entry) for name, entry in sources.items()},
+                images={str(name): _digest(f"images.{name}", value) for name, value in images.items()},
             )
     raise ValueError("format, sources and images are not all there")
+
+
+def _parse_source(name: str, entry: Mapping[str, object]) -> LockedSource:
+    source, tree = str(entry["source"]), _digest(f"sources.{name}.tree", entry["tree"])
+    if "files" not in entry:
+        return LockedSource(source, tree)
+    pinned = Pinned(commit=str(entry["commit"]), tree=Tree.from_json(entry["files"]))
+    if pinned.tree.digest != tree:
+        raise ValueError(f"sources.{name}: its files have digest {pinned.tree.digest}, not {tree}")
+    return LockedSource(source, tree, pinned)
+
+
+def _digest(key: str, value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise ValueError(f"{key}: a digest or null, not {value!r}")
 
 
 def difference(old: Lock, new: Lock) -> tuple[str, ...]:
     """Say, one line each, where two locks differ."""
     lines = []
-    before: dict[str, str] = {n: f"{s.source} {s.tree}" for n, s in old.sources.items()} | dict(old.images)
-    after: dict[str, str] = {n: f"{s.source} {s.tree}" for n, s in new.sources.items()} | dict(new.images)
+    before, after = _entries(old), _entries(new)
     for name in sorted({*before, *after}):
         a, b = before.get(name, "nothing"), after.get(name, "nothing")
         if a != b:
@@ -117,6 +197,30 @@ def require_in_step(recipe: Recipe, locked: Lock, now: Lock) -> None:
             why="A release is made of what was locked, and of nothing else.",
             hint=f"if the change is wanted, type: invoke lock --recipe {recipe.name}",
         )
+
+
+def require_resolved(recipe: Recipe, locked: Lock, option: str) -> None:
+    """Refuse a lock with unresolved entries: what to type for each is in the error.
+
+    ``option`` is what a command needs to mean this recipe, such as `` --recipe name``.
+    """
+    sources, images = locked.unresolved_sources, locked.unresolved_images
+    if not sources and not images:
+        return
+    lines = [f"  source {name}: {source}" for name, source in sources.items()]
+    lines += [f"  image {name}: images/ does not describe it" for name in images]
+    typed = [f"invoke lock{option} --update {name}" for name in sources]
+    typed += [f"invoke lock{option}, once images/ describes {', '.join(images)}"] if images else []
+    raise LockError(
+        f"{recipe.folder / LOCK_FILE} is unresolved:\n" + "\n".join(lines),
+        why="A release is made of digests that were seen, and of no others.",
+        hint="type: " + "\n        ".join(typed),
+    )
+
+
+def _entries(lock: Lock) -> dict[str, str]:
+    sources = {name: f"{s.source} {s.tree or UNRESOLVED}" for name, s in lock.sources.items()}
+    return {**sources, **{name: digest or UNRESOLVED for name, digest in lock.images.items()}}
 
 
 def _short(entry: str) -> str:

@@ -30,7 +30,8 @@ def graph(
     """
     precision: dict[str, Json] = {"keep_bf16": list(wanted.keep_bf16), "in_proj_ab": wanted.in_proj_ab}
     return Graph(
-        sources=tuple(Source(name=name, digest=locked.tree) for name, locked in lock.sources.items()),
+        sources=tuple(Source(name=name, digest=tree) for name, tree in lock.trees.items()),
+        unresolved=tuple(lock.unresolved_sources),
         steps=(
             Step(
                 name="calibrate",
@@ -147,7 +148,7 @@ def _card(kind: str, wanted: Recipe, lock: Lock, version: str, machine: Mapping[
             "card": dict(wanted.card),
             "lock": lock.digest,
             "images": dict(lock.images),
-            "sources": {name: source.tree for name, source in lock.sources.items()},
+            "sources": dict(lock.trees),
             "machine": dict(machine),
         },
     )

@@ -41,13 +41,17 @@ class Planned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """The steps of a release in the order they run, and the sources they start from."""
+    """The steps of a release in the order they run, and the sources they start from.
+
+    ``unresolved`` names the sources that have no digest yet: what reads them waits.
+    """
 
     sources: tuple[Source, ...]
     steps: tuple[Step, ...]
+    unresolved: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        known = {source.name for source in self.sources}
+        known = {source.name for source in self.sources} | set(self.unresolved)
         for step in self.steps:
             missing = set(step.inputs.values()) - known
             if missing or step.name in known:
@@ -63,6 +67,7 @@ class Graph:
         return Graph(
             sources=tuple(source for source in self.sources if source.name in wanted),
             steps=tuple(step for step in self.steps if step.name in wanted),
+            unresolved=tuple(name for name in self.unresolved if name in wanted),
         )
 
 
@@ -95,8 +100,18 @@ def plan(graph: Graph, site: Site, known: Known) -> tuple[Planned, ...]:
 
 def _plan_step(step: Step, digests: Mapping[str, str], site: Site, known: Known) -> Planned:
     inputs = {name: digests[made_by] for name, made_by in step.inputs.items() if made_by in digests}
-    derivation = derive(step, inputs, site)
     waits_for = tuple(sorted({made_by for made_by in step.inputs.values() if made_by not in digests}))
+    if step.image is not None and step.image not in site.images:
+        lacks = f"image {step.image}: no such variant in images/ yet"
+        return Planned(
+            step=step,
+            status=Status.WAIT,
+            derivation=None,
+            tree=None,
+            why="; ".join([lacks, *([f"after {', '.join(waits_for)}"] if waits_for else [])]),
+            waits_for=waits_for,
+        )
+    derivation = derive(step, inputs, site)
     if waits_for:
         found = _differences(step, derivation, known)
         why = "; ".join(part for part in (f"after {', '.join(waits_for)}", _changed(found)) if part)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from release.digest import Json
-from release.errors import ConfigError, UsageError
+from release.errors import ConfigError, GraftsmithError, UsageError
+from release.source import EXPECTED, HubSource, PathSource, parse_source
 from release.tables import Table, expect_format, read
 
 FORMAT = 1
@@ -126,8 +127,10 @@ def _sources(table: Table) -> Mapping[str, str]:
     sources = {name: table.take(name, str) for name in SOURCES}
     table.done()
     for name, source in sources.items():
-        if not source.startswith("path:") or len(source) == len("path:"):
-            raise table.error(name, "path:FOLDER or path:FILE", repr(source))
+        try:
+            parse_source(source)
+        except (ValueError, GraftsmithError) as error:
+            raise table.error(name, EXPECTED, repr(source)) from error
     return sources
 
 
@@ -165,6 +168,21 @@ def _one_of(table: Table, key: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise table.error(key, " or ".join(map(repr, allowed)), repr(value))
     return value
+
+
+def hub_sources(recipe: Recipe) -> Mapping[str, HubSource]:
+    """Return the sources that a Hub holds, by name."""
+    parsed = {name: parse_source(source) for name, source in recipe.sources.items()}
+    return {name: source for name, source in parsed.items() if isinstance(source, HubSource)}
+
+
+def path_sources(recipe: Recipe) -> Mapping[str, Path]:
+    """Return the path of each source on this machine. Raises ConfigError for one that is not there."""
+    return {
+        name: source_path(recipe, source)
+        for name, source in recipe.sources.items()
+        if isinstance(parse_source(source), PathSource)
+    }
 
 
 def source_path(recipe: Recipe, source: str) -> Path:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from release import line as lines
+from release import lock as locks
 from release import seal, verdicts
-from release.errors import MachineError
+from release.errors import LockError, MachineError
 from release.hub.folder import FolderHub
 from release.hub.transaction import Outcome, Release, RepoTree, State, publish
 from release.line import Line
@@ -39,11 +40,11 @@ def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *,
     began, inputs = time.time_ns(), lines.inputs(recipe)
     stamps = seal.look(inputs)
     line = lines.open_line(recipe)
+    if dry_run:
+        _print_plan(line, version, terminal)
+        return
     steps = line.steps(version)
     planned = lines.plan_line(line, steps)
-    if dry_run:
-        terminal.console.print(plan_table(planned))
-        return
     waiting = sum(item.status is not Status.HIT for item in planned)
     terminal.say(_headline(line, version, len(planned), waiting))
     with line.store.running():
@@ -65,6 +66,16 @@ def prepare(line: Line, steps: Graph, version: str, terminal: Terminal) -> Prepa
     finally:
         terminal.stop()
     return Prepared(line=line, steps=steps, version=version, done=done)
+
+
+def _print_plan(line: Line, version: str, terminal: Terminal) -> None:
+    """Print the plan, also of a lock with unresolved entries, which it names."""
+    lock = line.locked()
+    terminal.console.print(plan_table(lines.plan_line(line, line.steps_of(lock, version))))
+    try:
+        locks.require_resolved(line.recipe, lock, lines.option(line.recipe))
+    except LockError as error:
+        terminal.say(str(error))
 
 
 def _release(prepared: Prepared) -> Release:

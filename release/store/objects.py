@@ -54,14 +54,18 @@ class Objects:
         """
         files = []
         for path, sha256 in zip(paths, sha256_files(paths), strict=True):
-            path.chmod(READ_ONLY)
-            with durable.full_disk_is_clear(path):
-                durable.sync_file(path)
-            _drop_pages(path)
             file = File(sha256, path.stat().st_size)
-            self._place(path, file)
+            self.adopt_hashed(path, file)
             files.append(file)
         return files
+
+    def adopt_hashed(self, path: Path, file: File) -> None:
+        """Rename in a file that was hashed as ``file`` while it was written. ``path`` is gone after."""
+        path.chmod(READ_ONLY)
+        with durable.full_disk_is_clear(path):
+            durable.sync_file(path)
+        _drop_pages(path)
+        self._place(path, file)
 
     def copy_in(
         self,
