@@ -204,6 +204,18 @@ def store_gc(context: Context, keep: int = -1, dry_run: bool = False) -> None:
 
 
 @command
+def doctor(context: Context, recipe: str = "tiny", json: bool = False) -> None:
+    """Look whether this machine can release a line, and say what to do where it cannot.
+
+    Example: invoke doctor --json
+    """
+    from release.doctor.examine import examine
+    from release.report.terminal import Terminal
+
+    examine(recipe, Terminal(), as_json=json)
+
+
+@command
 def test(context: Context, fast: bool = False, k: str = "") -> None:
     """Run the tests (--fast: without those that build environments or start servers).
 
@@ -253,4 +265,6 @@ def _stop(message: str, code: int) -> None:
 store = Collection("store")
 store.add_task(store_verify, "verify")
 store.add_task(store_gc, "gc")
-namespace = Collection(lock, status, why, build, rebuild, smoke, log, diff, card, release, test, lint, store)
+namespace = Collection(
+    lock, status, why, build, rebuild, smoke, log, diff, card, release, doctor, test, lint, store
+)
