@@ -21,6 +21,8 @@ TIMEOUT_S = 20
 TIME_ERROR = 5
 """What adjtimex(2) answers while the clock is not synchronized."""
 
+UNIX = "unix://"
+DOCKER_HOST = f"{UNIX}/var/run/docker.sock"
 DOCKER_API = "1.44"
 """Spoken by Docker 25 and later, and the oldest that Docker 29 still speaks."""
 
@@ -124,6 +126,9 @@ def _docker() -> Docker | None:
     import docker
     from docker.errors import DockerException
 
+    host = os.environ.get("DOCKER_HOST", DOCKER_HOST)
+    if host.startswith(UNIX) and not Path(host.removeprefix(UNIX)).is_socket():
+        return None
     # With a version named, the client asks nothing while it is made: made in vain, it leaks a socket.
     client = docker.from_env(timeout=TIMEOUT_S, version=DOCKER_API)
     try:

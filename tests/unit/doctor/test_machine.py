@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from release.doctor.machine import look
@@ -24,9 +25,8 @@ def test_what_it_finds_is_what_the_system_says(tmp_path: Path) -> None:
 def test_the_task_answers_for_machines_and_for_people(tmp_path: Path) -> None:
     invoke = [str(Path(sys.executable).with_name("invoke")), "doctor"]
     env = {**os.environ, "GRAFTSMITH_STORE": str(tmp_path)}
-    done = subprocess.run(
-        [*invoke, "--json"], cwd=PROJECT, env=env, capture_output=True, text=True, check=True
-    )
+    run = partial(subprocess.run, cwd=PROJECT, env=env, capture_output=True, text=True, check=True)
+    done = run([*invoke, "--json"])
     found = {one["name"]: one for one in json.loads(done.stdout)["findings"]}
     assert found["python"]["state"] == "good" and found["disk"]["found"].count("tiny adds about") == 1
     done = run(invoke)
