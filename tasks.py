@@ -223,6 +223,18 @@ def store_gc(context: Context, keep: int = -1, dry_run: bool = False) -> None:
 
 
 @command
+def doctor(context: Context, recipe: str = "tiny", json: bool = False) -> None:
+    """Look whether this machine can release a line, and say what to do where it cannot.
+
+    Example: invoke doctor --json
+    """
+    from release.doctor.examine import examine
+    from release.report.terminal import Terminal
+
+    examine(recipe, Terminal(), as_json=json)
+
+
+@command
 def test(context: Context, fast: bool = False, k: str = "") -> None:
     """Run the tests (--fast: without those that build environments or start servers).
 
@@ -285,6 +297,7 @@ namespace = Collection(
     card,
     release,
     hub,
+    doctor,
     test,
     lint,
     store,

@@ -13,6 +13,8 @@ from release.errors import MachineError
 
 QUERY = ("nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader")
 DRIVER = Path("/proc/driver/nvidia")
+GPU = ("gpu", "driver", "capability")
+"""The facts that nvidia-smi gives, in the order of QUERY."""
 
 
 def facts(engine: str, cache: Path) -> Mapping[str, str]:
@@ -73,5 +75,4 @@ def _ask_gpu() -> Mapping[str, str]:
     done = subprocess.run(QUERY, capture_output=True, text=True, timeout=20, check=False)
     if done.returncode != 0 or not done.stdout.strip():
         return {}
-    name, driver, capability = (part.strip() for part in done.stdout.splitlines()[0].split(","))
-    return {"gpu": name, "driver": driver, "capability": capability}
+    return dict(zip(GPU, (part.strip() for part in done.stdout.splitlines()[0].split(",")), strict=True))

@@ -62,14 +62,18 @@ def provide(image: Image, store: Store, progress: Callable[[Update], None]) -> E
 
     Raises BuildError when a wheel cannot be had or does not have its locked hash.
     """
-    key = image.input_hash(uv_version())
-    folder = store.root / "envs" / key[:32]
-    if (folder / STAMP).is_file():
+    folder = folder_of(image, store)
+    if complete(folder):
         return Environment(folder)
-    with store.lock(f"env-{key[:32]}"):
-        if not (folder / STAMP).is_file():
+    with store.lock(f"env-{folder.name}"):
+        if not complete(folder):
             _build(image, folder, store.root / "cache" / "uv", progress)
     return Environment(folder)
+
+
+def folder_of(image: Image, store: Store) -> Path:
+    """Return where the environment of ``image`` lies, or will."""
+    return store.root / "envs" / image.input_hash(uv_version())[:32]
 
 
 def _build(image: Image, folder: Path, cache: Path, progress: Callable[[Update], None]) -> None:
