@@ -211,7 +211,8 @@ def _checks(meant: str) -> Mapping[str, Check]:
 def keep(line: Line, version: str, done: Mapping[str, Done]) -> None:
     """Make a release a root: nothing that it is made of is garbage."""
     release = {name: Rooted(step.key, step.tree) for name, step in done.items()}
-    line.store.roots.put(line.recipe.name, version, release)
+    with line.store.gate.shared():
+        line.store.roots.put(line.recipe.name, version, release)
 
 
 def check_sources(line: Line) -> None:
@@ -245,7 +246,7 @@ def _code(does: str, here: Site) -> Code:
 
 def _fetch(line: Line, steps: Graph, listener: Listener) -> None:
     """Bring in the sources that the store lacks. What a killed try brought in is kept."""
-    missing = [source for source in steps.sources if line.store.tree(source.digest) is None]
+    missing = [source for source in steps.sources if line.store.use_tree(source.digest) is None]
     if missing:
         check_sources(line)
         line.store.need(sum(line.store.lacks(line.trees[source.name]) for source in missing))

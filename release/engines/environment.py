@@ -10,10 +10,11 @@ import csv
 import functools
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,18 @@ from recipes.formats.progress import Update
 from release.errors import BuildError, MachineError
 from release.images import Image
 from release.store import Store, durable
+from release.store.trace import Kind, point
 
 STAMP = "graftsmith.json"
 PHASES = ("Downloading", "Downloaded", " Downloaded", "Prepared", "Installed", "Bytecode", "Resolved")
+
+BOUND = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Become a program that ends when the process that started it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +76,15 @@ def provide(image: Image, store: Store, progress: Callable[[Update], None]) -> E
     folder = store.root / "envs" / key[:32]
     if (folder / STAMP).is_file():
         return Environment(folder)
-    with store.lock(f"env-{key[:32]}"):
+    waiting = Update(at=f"{_at(image)}: another release installs it")
+    with store.lock(f"env-{key[:32]}", lambda: progress(waiting)) as lock:
         if not (folder / STAMP).is_file():
-            _build(image, folder, store.root / "cache" / "uv", progress)
+            _build(image, folder, store.root / "cache" / "uv", lock.fd, progress)
     return Environment(folder)
 
 
-def _build(image: Image, folder: Path, cache: Path, progress: Callable[[Update], None]) -> None:
-    at = f"environment {image.name} ({image.variant})"
+def _build(image: Image, folder: Path, cache: Path, lock_fd: int, progress: Callable[[Update], None]) -> None:
+    at = _at(image)
     progress(Update(at=at))
     partial = folder.with_name(f"{folder.name}.partial")
     durable.remove(partial)
@@ -84,9 +95,16 @@ def _build(image: Image, folder: Path, cache: Path, progress: Callable[[Update],
     def tell(line: str) -> None:
         progress(Update(at=f"{at}: {line}"))
 
-    _uv(("venv", "--relocatable", "--no-project", "--python", str(python), str(partial)), cache, tell)
+    _uv(
+        ("venv", "--relocatable", "--no-project", "--python", str(python), str(partial)), cache, lock_fd, tell
+    )
     into = ("--python", str(partial / "bin" / "python"), "--link-mode", "hardlink")
-    _uv(("pip", "sync", "--require-hashes", "--compile-bytecode", *into, str(image.lock)), cache, tell)
+    _uv(
+        ("pip", "sync", "--require-hashes", "--compile-bytecode", *into, str(image.lock)),
+        cache,
+        lock_fd,
+        tell,
+    )
     if image.overlay is not None:
         shutil.copytree(image.overlay, _site_packages(partial), dirs_exist_ok=True)
     size = _verify(
@@ -97,16 +115,38 @@ def _build(image: Image, folder: Path, cache: Path, progress: Callable[[Update],
     durable.rename(partial, folder)
 
 
-def _uv(arguments: tuple[str, ...], cache: Path, tell: Callable[[str], None]) -> None:
+def _at(image: Image) -> str:
+    return f"environment {image.name} ({image.variant})"
+
+
+def start(program: Sequence[str], lock_fd: int) -> "subprocess.Popen[str]":
+    """Start a program that holds the lock as well, and that the kernel ends with this process.
+
+    Without that, a killed release leaves it writing where the next one begins.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", BOUND, str(os.getpid()), *program],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=(lock_fd,),
+        text=True,
+    )
+
+
+def _uv(arguments: tuple[str, ...], cache: Path, lock_fd: int, tell: Callable[[str], None]) -> None:
     """Run uv and pass on what it says: it names each large download and each phase."""
-    command = [str(uv()), "--cache-dir", str(cache), *arguments]
-    said: list[str] = []
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    name, said = f"uv {arguments[0]}", list[str]()
+    with point(Kind.START, name):
+        started = start((str(uv()), "--cache-dir", str(cache), *arguments), lock_fd)
+    with started as process:
         assert process.stderr is not None
         for line in process.stderr:
             said.append(line)
             if line.startswith(PHASES):
                 tell(line.strip())
+        with point(Kind.END, name):
+            process.wait()
     if process.returncode != 0:
         raise BuildError(
             f"uv {' '.join(arguments[:2])} failed:\n{''.join(said).strip()[-2000:]}",
