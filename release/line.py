@@ -18,7 +18,7 @@ from release.card import step as card_step
 from release.closure import Code
 from release.derivation import Site, Source, Step
 from release.digest import Tree
-from release.engines.environment import uv_version
+from release.engines.environment import uv_record, uv_version
 from release.engines.host import HostEngine
 from release.engines.local import LocalEngine
 from release.errors import BuildError, ConfigError, UsageError
@@ -100,7 +100,7 @@ def inputs(name: str) -> tuple[Path, ...]:
     wanted = recipe.load(recipe.find(PROJECT, name))
     project = (PROJECT / part for part in ("release", "recipes", "images", "tasks.py", "uv.lock"))
     sources = (recipe.source_path(wanted, source) for source in wanted.sources.values())
-    return (*project, wanted.folder, *sources)
+    return (*project, wanted.folder, *sources, uv_record())
 
 
 def parse_version(text: str) -> str:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.formats.progress import Update
+from release.digest import sha256_file
 from release.errors import BuildError, MachineError
 from release.images import Image
 from release.store import Store, durable
@@ -52,10 +53,15 @@ class Environment:
 @functools.cache
 def uv_version() -> str:
     """Return the version of uv, which is part of an image's input hash."""
+    return uv_record().parent.name.removeprefix("uv-").removesuffix(".dist-info")
+
+
+def uv_record() -> Path:
+    """Return the list of files of this project's uv: it is another file for another version."""
     # By the name of its metadata folder: importlib.metadata is most of what a no-op would import.
     for folder in sys.path:
-        for found in Path(folder).glob("uv-*.dist-info"):
-            return found.name.removeprefix("uv-").removesuffix(".dist-info")
+        for found in Path(folder).glob("uv-*.dist-info/RECORD"):
+            return found
     raise MachineError("this project's environment has no uv", hint="run `uv sync` in the project")
 
 
@@ -107,12 +113,25 @@ def _build(image: Image, folder: Path, cache: Path, lock_fd: int, progress: Call
     )
     if image.overlay is not None:
         shutil.copytree(image.overlay, _site_packages(partial), dirs_exist_ok=True)
+    _require_unchanged(image)
     size = _verify(
         partial, lambda done, total: progress(Update(at=f"{at}: verifying", done=done, total=total))
     )
     stamp = {"format": 1, "image": image.name, "variant": image.variant, "size": size}
     durable.write(partial / STAMP, json.dumps(stamp).encode())
     durable.rename(partial, folder)
+
+
+def _require_unchanged(image: Image) -> None:
+    """Refuse files other than those that the image's input hash was taken from."""
+    for path, file in image.context.files.items():
+        now = image.folder / path
+        if not now.is_file() or sha256_file(now) != file.sha256:
+            raise BuildError(
+                f"{now} changed while its environment was installed",
+                why="What runs must be what stands in the key of its result.",
+                hint="run the same command again",
+            )
 
 
 def _at(image: Image) -> str:
