@@ -70,7 +70,7 @@ def sha256_files(paths: Sequence[Path]) -> Iterator[str]:
         return
     from concurrent.futures import ThreadPoolExecutor  # a no-op does not pay for it
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         yield from pool.map(sha256_file, paths)
 
 
@@ -128,8 +128,8 @@ class Tree:
 def check_path(path: str) -> None:
     """Refuse a path that could leave its folder or break a SHA256SUMS line.
 
-    Raises ValueError for an absolute path, ``..``, an empty part, a backslash or a
-    control character.
+    Raises ValueError for an absolute path, ``..``, an empty part, a backslash, a
+    control character or a name that is not UTF-8.
     """
     parts = PurePosixPath(path).parts
     bad = (
@@ -138,7 +138,7 @@ def check_path(path: str) -> None:
         or ".." in parts
         or "/".join(parts) != path
         or "\\" in path
-        or any(ord(c) < 32 or ord(c) == 127 for c in path)
+        or any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in path)
     )
     if bad:
         raise ValueError(f"{path!r} is not a plain relative path")

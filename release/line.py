@@ -18,7 +18,7 @@ from release.card import step as card_step
 from release.closure import Code
 from release.derivation import Site, Source, Step
 from release.digest import Tree
-from release.engines.environment import uv_version
+from release.engines.environment import uv_record, uv_version
 from release.engines.host import HostEngine
 from release.engines.local import LocalEngine
 from release.errors import BuildError, ConfigError, UsageError
@@ -116,7 +116,7 @@ def inputs(name: str) -> tuple[Path, ...]:
     """Return every file and folder that decides what a release of recipe ``name`` is made of."""
     wanted = recipe.load(recipe.find(PROJECT, name))
     project = (PROJECT / part for part in ("release", "recipes", "images", "tasks.py", "uv.lock"))
-    return (*project, wanted.folder, *recipe.path_sources(wanted).values())
+    return (*project, wanted.folder, *recipe.path_sources(wanted).values(), uv_record())
 
 
 def parse_version(text: str) -> str:
@@ -232,7 +232,8 @@ def _checks(meant: str) -> Mapping[str, Check]:
 def keep(line: Line, version: str, done: Mapping[str, Done]) -> None:
     """Make a release a root: nothing that it is made of is garbage."""
     release = {name: Rooted(step.key, step.tree) for name, step in done.items()}
-    line.store.roots.put(line.recipe.name, version, release)
+    with line.store.gate.shared():
+        line.store.roots.put(line.recipe.name, version, release)
 
 
 def check_sources(line: Line) -> None:
@@ -268,7 +269,7 @@ def _code(does: str, here: Site) -> Code:
 
 def _fetch(line: Line, steps: Graph, listener: Listener) -> None:
     """Bring in the sources that the store lacks. What a killed try brought in is kept."""
-    missing = [source for source in steps.sources if line.store.tree(source.digest) is None]
+    missing = [source for source in steps.sources if line.store.use_tree(source.digest) is None]
     trees = source_trees(line)
     if missing:
         check_sources(line)

@@ -10,6 +10,7 @@ from enum import Enum
 
 from release.derivation import Derivation, Site, Source, Step, derive
 from release.differences import Difference, ManifestOf, differences
+from release.errors import UsageError
 
 
 class Status(Enum):
@@ -59,8 +60,13 @@ class Graph:
             known.add(step.name)
 
     def only(self, targets: Iterable[str]) -> "Graph":
-        """Return the part of the graph that ``targets`` need."""
-        wanted = set(targets)
+        """Return the part of the graph that ``targets`` need.
+
+        Raises UsageError for a target that is no step of it.
+        """
+        wanted, names = set(targets), [step.name for step in self.steps]
+        if unknown := sorted(wanted - set(names)):
+            raise UsageError(f"there is no step {unknown[0]!r}", hint=f"use one of: {', '.join(names)}")
         for step in reversed(self.steps):
             if step.name in wanted:
                 wanted.update(step.inputs.values())

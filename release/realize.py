@@ -147,7 +147,10 @@ class Executor:
         """
         realization = self.store.use(key)
         if realization is None:
-            raise BuildError(f"the result {key[:8]} of {name} is not whole in the store")
+            raise BuildError(
+                f"the result {key[:8]} of {name} is not whole in the store",
+                hint=f"build it first: invoke build --step {name}",
+            )
         return self._input(realization.tree, name)
 
     def _realize_step(self, step: Step, inputs: Mapping[str, str]) -> Done:
@@ -163,16 +166,18 @@ class Executor:
                 return self._build(step, derivation, lock.fd)
 
     def _found(self, step: Step, key: str) -> Done | None:
-        realization = self.store.use(key)
-        if realization is None:
-            return None
-        self.store.realizations.set_last(self.line, step.name, key)
-        return self._done(realization, built=False)
+        with self.store.gate.shared():
+            realization = self.store.use(key)
+            if realization is None:
+                return None
+            self.store.realizations.set_last(self.line, step.name, key)
+            return self._done(realization, built=False)
 
     def _build(self, step: Step, derivation: Derivation, lock_fd: int) -> Done:
         self.listener.started(step, derivation.key)
         began = time.monotonic()
-        log = self.store.logs.start(self.line, step.name, derivation.key)
+        with self.store.gate.shared():
+            log = self.store.logs.start(self.line, step.name, derivation.key)
         job = self._prepare(step, derivation, self.store.scratch(derivation.key), log, lock_fd)
         report = self.runner_of(step).run(job)
         with self.store.gate.shared():
@@ -209,13 +214,16 @@ class Executor:
         )
 
     def _input(self, digest: str, name: str) -> Input:
-        folder = self.store.folder(digest, name)
-        return Input(folder, self._tree(digest, name))
+        tree = self._tree(digest, name)
+        return Input(self.store.folder(digest, name), tree)
 
     def _tree(self, digest: str, name: str) -> Tree:
-        tree = self.store.tree(digest)
+        tree = self.store.use_tree(digest)
         if tree is None:
-            raise BuildError(f"tree {digest[:8]} of {name} is not whole in the store")
+            raise BuildError(
+                f"tree {digest[:8]} of {name} is not whole in the store",
+                hint="run the same command again: what is missing is built or brought in",
+            )
         return tree
 
     def _done(self, realization: Realization, *, built: bool) -> Done:

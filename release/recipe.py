@@ -4,6 +4,7 @@ A recipe names its sources, the parameters of each step, the gates and what the 
 says. What the names resolve to stands in ``recipe.lock``.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from release.tables import Table, expect_format, read
 
 FORMAT = 1
 RECIPE_FILE = "recipe.toml"
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 CHECKPOINTS = ("base", "master")
 SOURCES = (*CHECKPOINTS, "calibration", "prompts", "chat_template", "templates")
 
@@ -92,7 +94,7 @@ def load(folder: Path) -> Recipe:
     of_nvfp4, of_master = (serve.take_table(kind).take_rest() for kind in ("nvfp4", "master"))
     common = serve.take_rest()
     recipe = Recipe(
-        name=table.take("name", str),
+        name=_name(table),
         folder=folder,
         variant=table.take("variant", str),
         repos=_repos(table.take_table("repos")),
@@ -112,6 +114,14 @@ def load(folder: Path) -> Recipe:
     quantize.done()
     table.done()
     return recipe
+
+
+def _name(table: Table) -> str:
+    """Return the line's name: the store keeps folders under it."""
+    name = table.take("name", str)
+    if not NAME.fullmatch(name):
+        raise table.error("name", "letters, digits, '.', '_' or '-', no '.' or '-' first", repr(name))
+    return name
 
 
 def _repos(table: Table) -> Repos:

@@ -1,10 +1,10 @@
 """Seals: a finished release is found finished again by one look at the files it stands on.
 
 A seal holds the stamp (size, mtime_ns, inode) of every file that a release was decided on:
-recipe, lock, sources, images, the code of host and steps, its results in the store, what
-readers see on the Hub; and the machine's mark. While all of them stand as they were, the
-answer is the one of last time. In any other case the answer is found the whole way: plan,
-keys, checks. A seal decides nothing else, and may be deleted at any time.
+recipe, lock, sources, images, the code of host and steps, the tool that installs wheels, its
+results in the store, what readers see on the Hub; and the machine's mark. While all of them
+stand as they were, the answer is the one of last time. In any other case the answer is found
+the whole way: plan, keys, checks. A seal decides nothing else, and may be deleted at any time.
 
 Everything here is stdlib and light: a no-op pays for this module and for the launcher.
 """
@@ -12,6 +12,7 @@ Everything here is stdlib and light: a no-op pays for this module and for the la
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -37,8 +38,9 @@ class Question:
     hub: Path
 
     def file(self, store: Path) -> Path:
-        """Return where the seal of this release lies."""
+        """Return where the seal of this release lies; another interpreter has another one."""
         words = [str(self.project), self.recipe, os.path.abspath(self.recipe), self.version, str(self.hub)]  # noqa: PTH100
+        words += [sys.prefix, sys.version]
         return store / "cache" / "seals" / f"{sha256(json.dumps(words).encode()).hexdigest()[:32]}.json"
 
 

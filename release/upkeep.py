@@ -69,7 +69,7 @@ def rebuild(recipe: str, step: str, version: str, tolerance: float, terminal: Te
     further off than ``tolerance``.
     """
     line = lines.open_line(recipe)
-    steps = line.steps(version or lines.latest(line)).only((step,))
+    steps = line.steps(lines.parse_version(version) if version else lines.latest(line)).only((step,))
     planned = lines.plan_line(line, steps)
     item = find(step, planned)
     if item.derivation is None or item.tree is None:
@@ -124,7 +124,8 @@ def _judge(
 
 
 def _flaws(store: Store, terminal: Terminal, *, contents: bool) -> Iterator[Flaw]:
-    yield from check.structure(store)
+    with store.gate.shared():  # a collector would be seen half done
+        yield from check.structure(store)
     for folder in environment.installed(store):
         if not environment.complete(folder):
             yield Flaw(

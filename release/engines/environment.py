@@ -10,21 +10,32 @@ import csv
 import functools
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.formats.progress import Update
+from release.digest import sha256_file
 from release.errors import BuildError, MachineError
 from release.images import Image
 from release.store import Store, durable
+from release.store.trace import Kind, point
 
 STAMP = "graftsmith.json"
 PHASES = ("Downloading", "Downloaded", " Downloaded", "Prepared", "Installed", "Bytecode", "Resolved")
+
+BOUND = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Become a program that ends when the process that started it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +53,15 @@ class Environment:
 @functools.cache
 def uv_version() -> str:
     """Return the version of uv, which is part of an image's input hash."""
+    return uv_record().parent.name.removeprefix("uv-").removesuffix(".dist-info")
+
+
+def uv_record() -> Path:
+    """Return the list of files of this project's uv: it is another file for another version."""
     # By the name of its metadata folder: importlib.metadata is most of what a no-op would import.
     for folder in sys.path:
-        for found in Path(folder).glob("uv-*.dist-info"):
-            return found.name.removeprefix("uv-").removesuffix(".dist-info")
+        for found in Path(folder).glob("uv-*.dist-info/RECORD"):
+            return found
     raise MachineError("this project's environment has no uv", hint="run `uv sync` in the project")
 
 
@@ -65,9 +81,10 @@ def provide(image: Image, store: Store, progress: Callable[[Update], None]) -> E
     folder = folder_of(image, store)
     if complete(folder):
         return Environment(folder)
-    with store.lock(f"env-{folder.name}"):
+    waiting = Update(at=f"{_at(image)}: another release installs it")
+    with store.lock(f"env-{folder.name}", lambda: progress(waiting)) as lock:
         if not complete(folder):
-            _build(image, folder, store.root / "cache" / "uv", progress)
+            _build(image, folder, store.root / "cache" / "uv", lock.fd, progress)
     return Environment(folder)
 
 
@@ -76,8 +93,8 @@ def folder_of(image: Image, store: Store) -> Path:
     return store.root / "envs" / image.input_hash(uv_version())[:32]
 
 
-def _build(image: Image, folder: Path, cache: Path, progress: Callable[[Update], None]) -> None:
-    at = f"environment {image.name} ({image.variant})"
+def _build(image: Image, folder: Path, cache: Path, lock_fd: int, progress: Callable[[Update], None]) -> None:
+    at = _at(image)
     progress(Update(at=at))
     partial = folder.with_name(f"{folder.name}.partial")
     durable.remove(partial)
@@ -88,11 +105,19 @@ def _build(image: Image, folder: Path, cache: Path, progress: Callable[[Update],
     def tell(line: str) -> None:
         progress(Update(at=f"{at}: {line}"))
 
-    _uv(("venv", "--relocatable", "--no-project", "--python", str(python), str(partial)), cache, tell)
+    _uv(
+        ("venv", "--relocatable", "--no-project", "--python", str(python), str(partial)), cache, lock_fd, tell
+    )
     into = ("--python", str(partial / "bin" / "python"), "--link-mode", "hardlink")
-    _uv(("pip", "sync", "--require-hashes", "--compile-bytecode", *into, str(image.lock)), cache, tell)
+    _uv(
+        ("pip", "sync", "--require-hashes", "--compile-bytecode", *into, str(image.lock)),
+        cache,
+        lock_fd,
+        tell,
+    )
     if image.overlay is not None:
         shutil.copytree(image.overlay, _site_packages(partial), dirs_exist_ok=True)
+    _require_unchanged(image)
     size = _verify(
         partial, lambda done, total: progress(Update(at=f"{at}: verifying", done=done, total=total))
     )
@@ -101,16 +126,50 @@ def _build(image: Image, folder: Path, cache: Path, progress: Callable[[Update],
     durable.rename(partial, folder)
 
 
-def _uv(arguments: tuple[str, ...], cache: Path, tell: Callable[[str], None]) -> None:
+def _require_unchanged(image: Image) -> None:
+    """Refuse files other than those that the image's input hash was taken from."""
+    for path, file in image.context.files.items():
+        now = image.folder / path
+        if not now.is_file() or sha256_file(now) != file.sha256:
+            raise BuildError(
+                f"{now} changed while its environment was installed",
+                why="What runs must be what stands in the key of its result.",
+                hint="run the same command again",
+            )
+
+
+def _at(image: Image) -> str:
+    return f"environment {image.name} ({image.variant})"
+
+
+def start(program: Sequence[str], lock_fd: int) -> "subprocess.Popen[str]":
+    """Start a program that holds the lock as well, and that the kernel ends with this process.
+
+    Without that, a killed release leaves it writing where the next one begins.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", BOUND, str(os.getpid()), *program],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=(lock_fd,),
+        text=True,
+    )
+
+
+def _uv(arguments: tuple[str, ...], cache: Path, lock_fd: int, tell: Callable[[str], None]) -> None:
     """Run uv and pass on what it says: it names each large download and each phase."""
-    command = [str(uv()), "--cache-dir", str(cache), *arguments]
-    said: list[str] = []
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    name, said = f"uv {arguments[0]}", list[str]()
+    with point(Kind.START, name):
+        started = start((str(uv()), "--cache-dir", str(cache), *arguments), lock_fd)
+    with started as process:
         assert process.stderr is not None
         for line in process.stderr:
             said.append(line)
             if line.startswith(PHASES):
                 tell(line.strip())
+        with point(Kind.END, name):
+            process.wait()
     if process.returncode != 0:
         raise BuildError(
             f"uv {' '.join(arguments[:2])} failed:\n{''.join(said).strip()[-2000:]}",

@@ -13,7 +13,8 @@ from release.store.trace import Kind, point
 
 def write(path: Path, data: bytes) -> None:
     """Replace ``path`` by ``data``: readers see the old bytes or the new, never a part."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    nonce = int.from_bytes(os.urandom(4))  # two containers that share a store may share a pid
+    partial = path.with_name(f".{path.name}.{nonce}")
     with full_disk_is_clear(path):
         make_folder(path.parent)
         try:

@@ -38,6 +38,7 @@ class Kind(Enum):
     OBJECT = "object"
     ENVIRONMENT = "environment"
     LOG = "log"
+    DAMAGED = "damaged object"
     SCRATCH = "unfinished work"
     LEFTOVER = "leftover"
 
@@ -103,6 +104,7 @@ def find(store: Store, live: Live) -> Iterator[Garbage]:
     yield from _files(store, live)
     yield from _environments(store, live)
     yield from _logs(store, live)
+    yield from _damaged(store)
     yield from _scratch(store)
     yield from _leftovers(store)
 
@@ -163,6 +165,12 @@ def _logs(store: Store, live: Live) -> Iterator[Garbage]:
             yield Garbage(kind=Kind.LOG, path=path, digest=path.name, what=path.name)
 
 
+def _damaged(store: Store) -> Iterator[Garbage]:
+    for path in _listed(store.tombstones.folder, "[0-9a-f]*"):
+        if not path.suffix:  # the tombstones themselves stay
+            yield Garbage(kind=Kind.DAMAGED, path=path, digest=path.name, what=path.name[:8])
+
+
 def _scratch(store: Store) -> Iterator[Garbage]:
     for path in _listed(store.root / "scratch", "*"):
         yield Garbage(kind=Kind.SCRATCH, path=path, digest=path.name, what=path.name[:12], lock=path.name)
@@ -170,7 +178,8 @@ def _scratch(store: Store) -> Iterator[Garbage]:
 
 def _leftovers(store: Store) -> Iterator[Garbage]:
     """Yield what killed writers left: nobody writes now, so nobody will finish it."""
-    folders = ("objects", "trees", "realizations", "manifests", "out", "logs", "roots/*", "sources")
+    plain = ("objects", "trees", "realizations", "manifests", "out", "sources", "tombstones")
+    folders = (*plain, "realizations/last/*", "logs/last/*", "roots/*")
     hidden = (path for name in folders for path in sorted(store.root.glob(f"{name}/.*")))
     for path in (*hidden, *_listed(store.root / GARBAGE, "*")):
         yield Garbage(kind=Kind.LEFTOVER, path=path, digest=path.name, what=path.name)
@@ -206,6 +215,8 @@ def _move_away(store: Store, garbage: Iterable[Garbage]) -> None:
 def _stones(garbage: Iterable[Garbage]) -> Iterator[Tombstone]:
     when = now()
     for item in garbage:
+        if item.kind is Kind.DAMAGED:  # it was buried when it was found
+            continue
         yield Tombstone(
             kind=item.kind.value,
             digest=item.digest,

@@ -6,10 +6,12 @@ pinned. From a kept realization follow its tree, the objects of that, its enviro
 log, and the manifests that a question compares with.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from release.errors import ConfigError
 from release.store.realizations import Realization
+from release.store.roots import Rooted
 from release.store.store import Store
 
 ENVIRONMENT_ID = 32
@@ -31,16 +33,18 @@ class Live:
 
 
 def mark(store: Store, keep: int | None) -> Live:
-    """Return what is kept."""
+    """Return what is kept. Raises ConfigError when a record that says so does not read."""
     pins = store.pins.live()
     releases = {(line, version) for line in store.roots.lines() for version in _newest(store, line, keep)}
-    rooted = [store.roots.get(line, version) or {} for line, version in sorted(releases)]
+    rooted = [_rooted(store, line, version) for line, version in sorted(releases)]
     keys = {step.key for release in rooted for step in release.values()}
     keys |= set(store.realizations.lasts().values())
     keys |= {pin for pin in pins if store.realizations.get(pin) is not None}
     realizations = [found for key in sorted(keys) if (found := store.realizations.get(key)) is not None]
     sources = {tree for line in store.roots.sources().values() for tree in line.values()}
+    # A release's trees by its own record too: results that no longer read are no reason to lose bytes.
     trees = {found.tree for found in realizations} | sources | pins
+    trees |= {step.tree for release in rooted for step in release.values()}
     inputs = {digest for found in realizations for digest in found.inputs.values()}
     return Live(
         keys=frozenset(keys),
@@ -57,6 +61,17 @@ def mark(store: Store, keep: int | None) -> Live:
 def _newest(store: Store, line: str, keep: int | None) -> tuple[str, ...]:
     versions = store.roots.versions(line)
     return versions if keep is None else versions[len(versions) - min(keep, len(versions)) :]
+
+
+def _rooted(store: Store, line: str, version: str) -> Mapping[str, Rooted]:
+    release = store.roots.get(line, version)
+    if release is None:
+        raise ConfigError(
+            f"{store.roots.path(line, version)} does not read",
+            why="What that release is made of cannot be told from garbage, so nothing is collected.",
+            hint=f"type: invoke release --recipe {line} --version {version}; or remove that file",
+        )
+    return release
 
 
 def _hashed(found: Realization) -> set[str]:

@@ -12,6 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from release.errors import MachineError
+from release.store import durable
+
 
 class KeyLock:
     """An exclusive lock on one key.
@@ -33,17 +36,43 @@ class KeyLock:
         return self._fd
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = open_lock(self.path)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._waiting()
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            if not try_lock(self._fd):
+                self._waiting()
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
+        except BaseException:  # stopped while it waited: nobody would close it
+            self._close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         os.close(self._fd)
         self._fd = -1
+
+
+def open_lock(path: Path) -> int:
+    """Open the file of a lock. Raises MachineError where nothing can be written."""
+    try:
+        with durable.full_disk_is_clear(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise MachineError(
+            f"{path} cannot be written: {error.strerror}",
+            hint="make its folder writable, or name another one (GRAFTSMITH_STORE or --hub)",
+        ) from error
+
+
+def try_lock(fd: int) -> bool:
+    """Lock an open file unless another process holds it; tell whether it is locked now."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -86,23 +86,25 @@ class Objects:
             read(expected.size)
             return
         partial = self.folder / f".{expected.sha256}.part"
-        with durable.full_disk_is_clear(partial):
-            durable.make_folder(self.folder)
-            right = _bring(source, partial, expected, read, unchanged)
-            partial.chmod(READ_ONLY)
-            durable.sync_file(partial)
+        try:
+            with durable.full_disk_is_clear(partial):
+                durable.make_folder(self.folder)
+                if not _bring(source, partial, expected, read, unchanged):
+                    raise _changed(source, expected)
+                partial.chmod(READ_ONLY)
+                durable.sync_file(partial)
+        except BaseException as error:
+            partial.unlink(missing_ok=True)  # on a full disk above all
+            if isinstance(error, FileNotFoundError) and not source.exists():
+                raise _changed(source, expected) from error
+            raise
         _drop_pages(partial)
-        if not right:
-            partial.unlink()
-            raise BuildError(
-                f"{source} changed while it was read: it no longer has sha256 {expected.sha256}",
-                hint="run the same command again once nothing writes to it",
-            )
         self._place(partial, expected)
 
     def _place(self, path: Path, file: File) -> None:
         target = self.path(file.sha256)
         if self.has(file):
+            durable.sync_folder(target.parent)  # whoever renamed it in may not have come so far
             durable.remove(path)
             return
         with durable.full_disk_is_clear(target):
@@ -129,6 +131,13 @@ def shows(target: os.stat_result, source: os.stat_result) -> bool:
     same_file = (target.st_dev, target.st_ino) == (source.st_dev, source.st_ino)
     same_copy = (target.st_size, target.st_mtime_ns) == (source.st_size, source.st_mtime_ns)
     return same_file or (same_copy and target.st_mode & 0o222 == 0)
+
+
+def _changed(source: Path, expected: File) -> BuildError:
+    return BuildError(
+        f"{source} changed while it was read: it no longer has sha256 {expected.sha256}",
+        hint="run the same command again once nothing writes to it",
+    )
 
 
 def _bring(

@@ -99,4 +99,7 @@ def _parse(path: Path) -> Realization | None:
         return None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         return None
-    return Realization(**data)
+    try:
+        return Realization(**data)
+    except TypeError:  # fields that this format does not have
+        return None

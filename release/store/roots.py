@@ -9,9 +9,11 @@ release a result stands.
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from release.errors import ConfigError
 from release.store import durable
 
 
@@ -69,21 +71,37 @@ class Roots:
         return {version: release for version, release in found.items() if release is not None}
 
     def sources(self) -> dict[str, Mapping[str, str]]:
-        """Return line → source name → tree that the line was last locked to."""
+        """Return line → source name → tree that the line was last locked to.
+
+        Raises ConfigError for a file that does not read: its sources are not garbage.
+        """
         found: dict[str, Mapping[str, str]] = {}
         for path in sorted(self.sources_folder.glob("[!.]*.json")):
             try:
-                found[path.stem] = {str(k): str(v) for k, v in json.loads(path.read_text()).items()}
-            except (ValueError, AttributeError):
-                continue
+                found[path.stem] = _sources(path)
+            except ValueError as error:
+                raise ConfigError(
+                    f"{path} does not read: {error}",
+                    why="It names the sources that a line is locked to.",
+                    hint=f"type: invoke build --recipe {path.stem}, which writes it again; or remove it",
+                ) from error
         return found
 
     def hold_sources(self, line: str, trees: Mapping[str, str]) -> None:
         """Keep the sources of ``line`` from now on, in place of those of the same names."""
-        held = self.sources().get(line, {})
+        path, held = self.sources_folder / f"{line}.json", dict[str, str]()
+        with suppress(FileNotFoundError, ValueError):
+            held = _sources(path)
         wanted = {**held, **trees}
         if wanted != held:
-            _write(self.sources_folder / f"{line}.json", wanted)
+            _write(path, wanted)
+
+
+def _sources(path: Path) -> dict[str, str]:
+    data = json.loads(path.read_text())
+    if not isinstance(data, dict):
+        raise ValueError("expected a table of trees by source name")
+    return {str(name): str(tree) for name, tree in data.items()}
 
 
 def _write(path: Path, data: object) -> None:

@@ -21,6 +21,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from release.store import durable
+from release.store.locks import open_lock, try_lock
+
 
 class Gate:
     """One flock: many writers, or one collector. Re-entrant for writers, one thread each.
@@ -41,7 +44,7 @@ class Gate:
         if self._depth:
             yield
             return
-        fd = _open(self._path)
+        fd = open_lock(self._path)
         try:
             fcntl.flock(fd, fcntl.LOCK_SH)
             if (run := self._read()) != self._run:
@@ -59,7 +62,7 @@ class Gate:
 
         Yield what to call before the first thing is moved away.
         """
-        fd = _open(self._path)
+        fd = open_lock(self._path)
         try:
             if not try_lock(fd):
                 waiting()
@@ -105,8 +108,12 @@ class Pins:
 
         Call it behind the shared gate that also covers the look-up.
         """
-        if self._fd >= 0 and names:
-            os.write(self._fd, "".join(f"{name}\n" for name in names).encode())
+        if self._fd < 0:
+            return
+        left = "".join(f"{name}\n" for name in names).encode()
+        with durable.full_disk_is_clear(self._path):
+            while left:  # a disk that is almost full takes a part of it
+                left = left[os.write(self._fd, left) :]
 
     def live(self) -> frozenset[str]:
         """Return what running releases pinned, behind the exclusive gate.
@@ -123,32 +130,23 @@ class Pins:
                 if try_lock(fd):
                     path.unlink(missing_ok=True)
                 else:
-                    found.update(path.read_text().split())
+                    found.update(_read(fd).split())  # not by its name: its release may end this moment
             finally:
                 os.close(fd)
         return frozenset(found)
 
     def _open(self) -> None:
-        with self._gate.shared():
+        with self._gate.shared(), durable.full_disk_is_clear(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             self._fd, name = tempfile.mkstemp(dir=self._folder)
             self._path = Path(name)
             fcntl.flock(self._fd, fcntl.LOCK_EX)
 
 
-def try_lock(fd: int) -> bool:
-    """Lock an open file unless another process holds it; tell whether it is locked now."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 @contextmanager
 def if_free(path: Path) -> Iterator[bool]:
     """Hold the lock at ``path`` when nobody does; yield whether it is held now."""
-    fd = _open(path)
+    fd = open_lock(path)
     try:
         yield try_lock(fd)
     finally:
@@ -160,6 +158,6 @@ def _rewrite(fd: int, text: str) -> None:
     os.pwrite(fd, text.encode(), 0)
 
 
-def _open(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _read(fd: int) -> str:
+    with open(fd, closefd=False) as file:
+        return file.read()

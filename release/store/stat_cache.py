@@ -36,9 +36,19 @@ class StatCache:
     def tree(self, path: Path) -> Tree:
         """Return the tree of a folder, or of one file under its own name.
 
-        Raises ConfigError for what a tree cannot hold: links, sockets, odd names.
+        Raises ConfigError for what a tree cannot hold (links, sockets, odd names) and for
+        what cannot be read.
         """
-        path = path.resolve()
+        try:
+            return self._tree(path.resolve())
+        except (PermissionError, FileNotFoundError) as error:
+            raise ConfigError(
+                f"{error.filename}: {error.strerror}",
+                why="Every byte of a source is part of what a release is made of.",
+                hint="make it readable, and run the same command again once nothing writes to the folder",
+            ) from error
+
+    def _tree(self, path: Path) -> Tree:
         if path.is_file():
             return Tree({path.name: self._digests([path])[0]})
         if not path.is_dir():

@@ -104,7 +104,8 @@ class Store:
         """
         with self.gate.shared():
             self.pins.add(*sources.values(), *explained)
-            self.roots.hold_sources(line, sources)
+            with self.lock("sources"):  # read, changed and written: by one at a time
+                self.roots.hold_sources(line, sources)
             for digest, manifest in explained.items():
                 self.manifests.put(digest, manifest)
 
@@ -116,6 +117,14 @@ class Store:
                 return None
             self.pins.add(key)
             return realization
+
+    def use_tree(self, digest: str) -> Tree | None:
+        """Return a tree when it is whole, and keep it while this release runs."""
+        with self.gate.shared():
+            tree = self.tree(digest)
+            if tree is not None:
+                self.pins.add(digest)
+            return tree
 
     def tree_of(self, key: str) -> str | None:
         """Return the tree digest that ``key`` gave, when it is whole."""

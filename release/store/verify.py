@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from release.digest import CHUNK, canonical_json, sha256_bytes
+from release.errors import ConfigError
 from release.store import durable
 from release.store.realizations import Realization
 from release.store.store import Store
@@ -83,15 +84,18 @@ def contents(store: Store, progress: Callable[[int, int], None]) -> Iterator[Fla
     """
     sizes = {path: size for path in _objects(store) if (size := _size(path)) is not None}
     total, done = sum(sizes.values()), 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    try:
         largest_first = sorted(sizes, key=lambda path: (-sizes[path], path))
         hashing = {pool.submit(_sha256, path): path for path in largest_first}
         for finished in as_completed(hashing):
             path, found = hashing[finished], finished.result()
             done += sizes[path]
             progress(done, total)
-            if found is not None and found != path.name:
-                yield _bury(store, path, found)
+            if found is not None and found != path.name and (flaw := _bury(store, path, found)):
+                yield flaw
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever stops it does not wait for 50 GB
 
 
 def objects_of(store: Store) -> int:
@@ -148,6 +152,10 @@ def _folder_flaws(store: Store) -> Iterator[Flaw]:
 
 
 def _root_flaws(store: Store) -> Iterator[Flaw]:
+    try:
+        store.roots.sources()
+    except ConfigError as error:
+        yield Flaw(what=error.what, hint=error.hint)
     for line in store.roots.lines():
         for version in store.roots.versions(line):
             release = store.roots.get(line, version)
@@ -161,8 +169,11 @@ def _root_flaws(store: Store) -> Iterator[Flaw]:
                     yield Flaw(what=f"release {version} of {line} has lost its result of {step}", hint=hint)
 
 
-def _bury(store: Store, path: Path, found: str) -> Flaw:
-    """Move a damaged object away and say what it was, who uses it and how to get it back."""
+def _bury(store: Store, path: Path, found: str) -> Flaw | None:
+    """Move a damaged object away and say what it was, who uses it and how to get it back.
+
+    None when it was collected meanwhile.
+    """
     sha256, size = path.name, _size(path) or 0
     results = tuple(_results(store))
     uses = tuple(
@@ -171,6 +182,8 @@ def _bury(store: Store, path: Path, found: str) -> Flaw:
     makers = sorted((r for r in results if r.made(store, sha256)), key=lambda r: not r.places)
     grave = store.tombstones.folder / sha256
     with store.gate.exclusive() as begin:
+        if not path.exists():
+            return None
         begin()
         stone = Tombstone(kind="object", digest=sha256, what=sha256[:8], size=size, when=now(), why=WHY)
         store.tombstones.bury((stone,))

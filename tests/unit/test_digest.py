@@ -21,7 +21,9 @@ def test_a_tree_digest_can_be_checked_with_coreutils(tmp_path: Path) -> None:
     assert done.stdout.split()[0] == tree.digest
 
 
-@pytest.mark.parametrize("path", ["../x", "/x", "a//b", "a/../b", "", ".", "a\\b", "a\nb", "a/./b", "x\x7f"])
+@pytest.mark.parametrize(
+    "path", ["../x", "/x", "a//b", "a/../b", "", ".", "a\\b", "a\nb", "a/./b", "x\x7f", "x\udcff"]
+)
 def test_a_hostile_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="plain relative path"):
         Tree({path: File("0" * 64, 1)})

@@ -3,6 +3,7 @@
 import pytest
 
 from release.derivation import Site, Source, Step, derive
+from release.errors import UsageError
 from release.plan import Graph, Known, Status, plan
 
 SITE = Site(code={"work": "1"}, images={}, platform="linux/amd64", machine={})
@@ -56,3 +57,9 @@ def test_only_what_a_target_needs_is_kept() -> None:
     other = Step(name="other", does="work", inputs={"in": "source"})
     graph = Graph(sources=GRAPH.sources, steps=(FIRST, other, SECOND))
     assert [step.name for step in graph.only(("second",)).steps] == ["first", "second"]
+
+
+def test_a_target_that_is_no_step_is_answered_with_those_there_are() -> None:
+    with pytest.raises(UsageError, match="no step 'third'") as error:
+        GRAPH.only(("third",))
+    assert error.value.hint == "use one of: first, second"

@@ -1,6 +1,7 @@
 """A seal stands while nothing has changed, and for nothing else."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +87,14 @@ def test_bytecode_that_python_writes_does_not_break_it(place: Place) -> None:
 
 def test_another_machine_or_boot_breaks_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "mark", lambda: "another boot")
+    assert place.said is None
+
+
+@pytest.mark.parametrize("name", ["prefix", "version"])
+def test_another_interpreter_has_another_seal(
+    place: Place, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, name, "another")
     assert place.said is None
 
 

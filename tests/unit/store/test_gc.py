@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from release.errors import ConfigError
 from release.plan import Known, explain
 from release.recall import known
 from release.store import Store, gc, verify
@@ -161,15 +162,50 @@ def test_a_later_miss_says_when_it_was_collected(store: Store) -> None:
     assert next(s for s in stones if s["kind"] == "object")["size"] == 3
 
 
+def test_a_release_keeps_its_trees_when_a_result_of_it_no_longer_reads(store: Store) -> None:
+    old = result(store, "a", nonce="1", x="old")
+    release(store, "0.1.0", old)
+    result(store, "a", nonce="2", x="new")
+    store.realizations.path(old.key).write_text("{")
+    collect(Store(store.root))
+    assert objects(store) == {"old", "new"}
+
+
+@pytest.mark.parametrize("record", ["roots/tiny/0.1.0", "sources/tiny.json"])
+def test_a_record_that_does_not_read_stops_the_collector(store: Store, tmp_path: Path, record: str) -> None:
+    source(store, tmp_path, "base", "base")
+    release(store, "0.1.0", result(store, "a", nonce="1", x="old"))
+    result(store, "a", nonce="2", x="new")
+    (store.root / record).write_text("[")
+    with pytest.raises(ConfigError, match=f"{record} does not read"):
+        collect(store)
+    assert objects(store) == {"base", "old", "new"}
+    assert any(record in flaw.what for flaw in verify.structure(Store(store.root)))
+
+
+def test_a_damaged_object_that_was_buried_goes_and_its_tombstone_stays(store: Store) -> None:
+    made = result(store, "a", x="bytes")
+    path = next(store.objects.folder.glob("[0-9a-f][0-9a-f]/*"))
+    path.chmod(0o644)
+    path.write_text("bytez")
+    list(verify.contents(store, lambda done, total: None))
+    found = collect(store)
+    assert found.bytes[Kind.DAMAGED] > 0
+    assert not (store.tombstones.folder / path.name).exists()
+    assert (store.gone(made.key) or "").startswith("found damaged by store.verify")
+
+
 def test_leftovers_of_killed_writers_go(store: Store) -> None:
     result(store, "a", x="1")
     left = [
         store.objects.folder / ".abc.part",
         store.root / "trees" / ".x.json.99",
+        store.realizations.folder / "last" / "tiny" / ".a.99",
+        store.logs.folder / "last" / "tiny" / ".a.99",
         store.root / "out" / ".y.part",
     ]
-    left[2].mkdir(parents=True)
-    for path in left[:2]:
+    left[-1].mkdir(parents=True)
+    for path in left[:-1]:
         path.write_text("half")
     collect(store)
     assert not any(path.exists() for path in left)

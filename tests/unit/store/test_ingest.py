@@ -1,6 +1,7 @@
 """Fetching a path source: its bytes are hashed once, its progress is told, a kill loses one file."""
 
 import ctypes
+import errno
 import mmap
 import multiprocessing
 import os
@@ -12,7 +13,7 @@ import pytest
 
 from release import digest
 from release.digest import File, Tree
-from release.errors import BuildError
+from release.errors import BuildError, ConfigError, MachineError
 from release.store import Store
 from release.store import objects as objects_module
 
@@ -126,6 +127,42 @@ def test_a_source_that_changes_while_it_is_copied_is_refused(
     with pytest.raises(BuildError, match="changed while it was read"):
         store.ingest(source, tree, read)
     assert store.tree(tree.digest) is None
+
+
+def test_a_source_that_goes_away_while_it_is_copied_is_told_as_changed(
+    store: Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_reflinks(monkeypatch)
+    tree = store.stat_cache.tree(source)
+    with pytest.raises(BuildError, match="two changed while it was read"):
+        store.ingest(source, tree, lambda _: (source / "two").unlink(missing_ok=True))
+
+
+def test_a_copy_that_fails_leaves_no_part_on_a_full_disk(
+    store: Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_reflinks(monkeypatch)
+    tree = store.stat_cache.tree(source)
+
+    def full(count: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(MachineError, match="no space left"):
+        store.ingest(source, tree, full)
+    assert not list((store.root / "objects").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_source_that_cannot_be_read_is_named(store: Store, source: Path) -> None:
+    (source / "two").chmod(0)
+    with pytest.raises(ConfigError, match="two: Permission denied"):
+        store.stat_cache.tree(source)
+
+
+def test_a_name_that_is_not_utf8_is_refused(store: Store, source: Path) -> None:
+    (source / os.fsdecode(b"caf\xe9")).write_text("x")
+    with pytest.raises(ConfigError, match="plain relative path"):
+        store.stat_cache.tree(source)
 
 
 def test_two_fetches_at_once_copy_once(store: Store, source: Path) -> None:

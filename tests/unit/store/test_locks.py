@@ -5,6 +5,9 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from release.errors import MachineError
 from release.store import KeyLock
 
 
@@ -53,3 +56,27 @@ def test_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:
     holder.stdout.close()
     with KeyLock(tmp_path / "k", lambda: (_ for _ in ()).throw(AssertionError("still held"))):
         pass
+
+
+def test_a_wait_that_is_stopped_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    before = descriptors()
+    with KeyLock(tmp_path / "k"):
+        held = descriptors()
+        with pytest.raises(KeyboardInterrupt), KeyLock(tmp_path / "k", stop):
+            pass
+        assert descriptors() == held
+    assert descriptors() == before
+
+
+def descriptors() -> list[str]:
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
+
+
+def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "locks").write_text("a file where the folder should be")
+    with pytest.raises(MachineError, match="cannot be written") as error, KeyLock(tmp_path / "locks" / "k"):
+        pass
+    assert "GRAFTSMITH_STORE" in error.value.hint

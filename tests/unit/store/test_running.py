@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from release.store import Store, gc, verify
+from release.store import Store, gc, running, verify
 from release.store.live import mark
+from release.store.locks import try_lock
 from tests.unit.store.results import IMAGE, objects, result, source
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -79,6 +80,32 @@ def test_what_a_killed_release_found_is_garbage(store: Store) -> None:
         collect(store)
         assert objects(store) == {"new"}
         assert not list(store.pins._folder.iterdir())
+
+
+def test_a_release_that_ends_while_its_pins_are_read_is_no_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = result(store, "a", nonce="1", x="old")
+    result(store, "a", nonce="2", x="new")
+    with other(store.root, f"with store.running():\n    assert store.use('{old.key}')\n    ready()"):
+        (pins,) = (store.root / "pins").iterdir()
+
+        def held_and_gone(fd: int) -> bool:
+            pins.unlink(missing_ok=True)
+            return try_lock(fd)
+
+        monkeypatch.setattr(running, "try_lock", held_and_gone)
+        assert old.key in store.pins.live()
+
+
+def test_a_tree_that_a_running_step_reads_stays(store: Store) -> None:
+    old = result(store, "a", nonce="1", x="old")
+    result(store, "a", nonce="2", x="new")
+    with other(store.root, f"with store.running():\n    assert store.use_tree('{old.tree}')\n    ready()"):
+        collect(store)
+        assert store.tree(old.tree) is not None
+    collect(store)
+    assert Store(store.root).tree(old.tree) is None
 
 
 def test_sources_and_environments_of_a_running_release_stay(store: Store, tmp_path: Path) -> None:

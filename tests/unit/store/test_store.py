@@ -146,6 +146,15 @@ def test_a_realization_cut_short_is_no_hit(store: Store, tmp_path: Path) -> None
     assert store.tree_of(done.key) is None
 
 
+def test_a_realization_with_fields_of_another_format_is_no_hit(store: Store, tmp_path: Path) -> None:
+    tree = commit(store, tmp_path, {}, x="bytes")
+    done = Realization(key="k" * 64, name="step", tree=tree, derivation={}, seconds=1, engine="test")
+    store.record(done, "line")
+    path = store.root / "realizations" / f"{done.key}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "later": 1}))
+    assert store.tree_of(done.key) is None
+
+
 def test_a_shown_folder_that_lost_a_file_is_made_again(store: Store, source: Path) -> None:
     digest = ingest(store, source)
     (store.folder(digest, "source") / "a.txt").unlink()
