@@ -9,6 +9,7 @@ large as the size says.
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -19,10 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from recipes.formats import calibration, nvfp4
+from recipes.formats.architecture import parse_architecture
 from recipes.formats.calibration import Calibration, Range
 from recipes.formats.checkpoint import INDEX_FILE, open_checkpoint, shard_name, write_index
+from recipes.formats.packing import MODELOPT
 from recipes.formats.qwen3_5 import FULL, LINEAR, VISION_PREFIX, parse_layout
-from recipes.formats.safetensors import Entry, write
+from recipes.formats.safetensors import ITEM_BYTES, Entry, header_bytes, write
 
 TINY = Path(__file__).parents[1] / "recipes" / "tiny" / "master"
 LAYERS = "model.language_model.layers"
@@ -85,6 +88,45 @@ MINIATURE = Size(
     heads=2,
     kv_heads=1,
 )
+
+TOWER_27B: Mapping[str, int] = {
+    "depth": 27,
+    "hidden_size": 1152,
+    "in_channels": 3,
+    "intermediate_size": 4304,
+    "num_position_embeddings": 2304,
+    "out_hidden_size": 5120,
+    "patch_size": 16,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+}
+KEEP_BF16 = ("*visual*", "*linear_attn.conv1d*", "*lm_head*", "*mtp*")
+
+
+def make_holes(folder: Path, size: Size, tower: Mapping[str, int], shards: int = 5) -> None:
+    """Write an NVFP4 release with draft head: real configs, index and headers, holes for tensors."""
+    folder.mkdir(parents=True)
+    found = {**config(size), "vision_config": dict(tower)}
+    said = {"quant_algo": "NVFP4", "group_size": nvfp4.GROUP_SIZE}
+    new = {"quant_method": "modelopt", **said, "ignore": KEEP_BF16}
+    (folder / "config.json").write_text(json.dumps({**found, "quantization_config": new}))
+    old = {"quantization": {**said, "exclude_modules": KEEP_BF16}}
+    (folder / "hf_quant_config.json").write_text(json.dumps(old))
+    packed = set(parse_layout(found).body_linears())
+    entries: list[Entry] = []
+    for name, shape in parse_architecture(found).shapes().items():
+        module = name.removesuffix(".weight")
+        parts = MODELOPT.tensors(*shape, activations=True) if module in packed else {}
+        entries += [Entry(f"{module}.{leaf}", dtype, form, ()) for leaf, (dtype, form) in parts.items()]
+        entries += [] if parts else [Entry(name, "BF16", shape, ())]
+    weight_map: dict[str, str] = {}
+    for number in range(shards):
+        file, mine = shard_name(number + 1, shards), entries[number::shards]
+        head = header_bytes(mine, file)
+        (folder / file).write_bytes(head)
+        os.truncate(folder / file, len(head) + sum(map(_nbytes, mine)))
+        weight_map |= dict.fromkeys((entry.name for entry in mine), file)
+    write_index(folder / INDEX_FILE, weight_map, sum(map(_nbytes, entries)))
 
 
 def make(folder: Path, size: Size, shards: int = 4, *, round_robin: bool = False, workers: int = 1) -> None:
@@ -176,6 +218,10 @@ def shapes(size: Size) -> dict[str, tuple[int, ...]]:
 
 def _write_shard(path: Path, wanted: Mapping[str, tuple[int, ...]]) -> None:
     write(path, list(entries(wanted)))
+
+
+def _nbytes(entry: Entry) -> int:
+    return math.prod(entry.shape) * ITEM_BYTES[entry.dtype]
 
 
 def _linear(size: Size) -> dict[str, tuple[int, ...]]:

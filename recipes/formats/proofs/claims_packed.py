@@ -1,7 +1,7 @@
-"""Claims about the packed body: complete, usable by an engine, and what the master packs to."""
+"""Claims about the bytes of the packed body: usable by an engine, and what the master packs to."""
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import groupby
 from math import isfinite
@@ -15,7 +15,7 @@ from recipes.formats.packing import MODELOPT
 from recipes.formats.proofs.claim import Claim, Finding, NotGiven, count, find, given
 from recipes.formats.proofs.error import HIGHEST, LOWEST, relative_error
 from recipes.formats.proofs.repack import repack
-from recipes.formats.proofs.subject import Body, Recipe, Subject
+from recipes.formats.proofs.subject import Body, Subject
 
 # e4m3fn bits of the finite numbers above zero; 0x7F is NaN, 0x80 and up are negative.
 _E4M3_FIRST, _E4M3_LAST = 0x01, 0x7E
@@ -26,21 +26,6 @@ def claims(subject: Subject) -> Iterator[Claim]:
     body = subject.body
     if body is None:
         return
-    yield Claim(
-        "nvfp4-body",
-        "modules with scales in the nvfp4 tree: the body's Linears by the config",
-        partial(_body_is_packed, subject, body),
-    )
-    yield Claim(
-        "in-proj-ab",
-        "precision of the gates in_proj_a and in_proj_b: what the recipe asks for",
-        given(subject.recipe, partial(_gates_as_asked, subject, body)),
-    )
-    yield Claim(
-        "nvfp4-four-tensors",
-        "dtype and shape of the four tensors of every packed Linear: what the config implies",
-        partial(_four_tensors, subject, body),
-    )
     yield Claim(
         "scales-finite-positive",
         "every value of every scale of the nvfp4 tree",
@@ -80,70 +65,6 @@ def _by_our_rules(body: Body) -> NotGiven | None:
     if body.scheme is MODELOPT:
         return None
     return NotGiven(f"{body.scheme.name} rounds its block scales by another rule than modelopt")
-
-
-def _body_is_packed(subject: Subject, body: Body) -> Finding:
-    layout = subject.architecture.layout
-    found = set(body.modules)
-    count(found, "packed Linear")
-    strange = sorted(found - set(layout.body_linears()))
-    flaws = [f"{name}: packed, but no Linear of the body" for name in strange]
-    if isinstance(subject.recipe, NotGiven):
-        groups = layout.fused_groups(in_proj_ab=False)
-        flaws += [
-            f"{name}: not packed, but {member} is" for group in groups for name, member in _torn(group, found)
-        ]
-        others = len(layout.body_linears()) - len(found) + len(strange)
-        return find(flaws, f"{len(found)} Linears packed, {others} not; no fused group is torn")
-    expected = {n for g in layout.fused_groups(in_proj_ab=subject.recipe.in_proj_ab == "nvfp4") for n in g}
-    flaws += [f"{name}: not packed" for name in sorted(expected - found)]
-    gates = set(layout.in_proj_ab())
-    flaws += [f"{name}: packed, but not to be" for name in sorted((found & gates) - expected)]
-    return find(flaws, f"{len(expected)} Linears packed")
-
-
-def _torn(group: Sequence[str], found: set[str]) -> Iterator[tuple[str, str]]:
-    """Yield each member that is not packed, with one that is."""
-    packed = [name for name in group if name in found]
-    if packed:
-        yield from ((name, packed[0]) for name in group if name not in found)
-
-
-def _gates_as_asked(subject: Subject, body: Body, recipe: Recipe) -> Finding:
-    gates = count(subject.architecture.layout.in_proj_ab(), "gate in the config")
-    wanted = recipe.in_proj_ab == "nvfp4"
-    wrong = [name for name in subject.architecture.layout.in_proj_ab() if (name in body.modules) != wanted]
-    flaws = (
-        f"{name}: {'not packed' if wanted else 'packed'}, but the recipe says {recipe.in_proj_ab}"
-        for name in wrong
-    )
-    return find(flaws, f"{gates} gates are {recipe.in_proj_ab}")
-
-
-def _four_tensors(subject: Subject, body: Body) -> Finding:
-    number = count(body.modules, "packed Linear")
-    shapes = subject.architecture.shapes()
-    flaws: list[str] = []
-    for module in body.modules:
-        shape = shapes.get(f"{module}.weight", ())
-        if len(shape) != 2:
-            flaws.append(f"{module}: the config implies no matrix of this name")
-            continue
-        expected = body.scheme.tensors(*shape, activations=body.activations)
-        for leaf, (dtype, wanted) in expected.items():
-            place = body.tree.checkpoint.tensors.get(f"{module}.{leaf}")
-            got = "none" if place is None else f"{place.tensor.dtype} {list(place.tensor.shape)}"
-            # Exporters disagree on whether one number is a scalar or a vector of length one.
-            if got not in {f"{dtype} {list(wanted)}", *_one_number(dtype, wanted)}:
-                flaws.append(f"{module}.{leaf}: expected {dtype} {list(wanted)}, got {got}")
-    return find(
-        flaws,
-        f"{number} Linears, {len(body.scheme.tensors(16, 16, activations=body.activations))} tensors each",
-    )
-
-
-def _one_number(dtype: str, shape: tuple[int, ...]) -> tuple[str, ...]:
-    return (f"{dtype} []", f"{dtype} [1]") if shape in ((), (1,)) else ()
 
 
 def _scales_usable(subject: Subject, body: Body) -> Finding:

@@ -19,9 +19,6 @@ _OF_MASTER = (
 
 def claims(subject: Subject) -> Iterator[Claim]:
     """Yield the claims about bytes that nobody may have changed."""
-    yield Claim("mtp-bf16", "dtypes of mtp.* in the headers", _if_any(Kind.MTP, subject))
-    yield Claim("vision-bf16", "dtypes of model.visual.* in the headers", _if_any(Kind.VISION, subject))
-    yield Claim("lm-head-bf16", "dtype of lm_head in the headers", partial(_lm_head_bf16, subject))
     for tree in subject.trees:
         for kind, names in _OF_BASE:
             yield Claim(
@@ -48,26 +45,6 @@ def claims(subject: Subject) -> Iterator[Claim]:
                 "bytes of every tensor of the master tree but mtp.*, and of the master, both ways",
                 given(subject.master, partial(_master_of_master, tree, subject)),
             )
-
-
-def _if_any(kind: Kind, subject: Subject) -> Callable[[], Finding] | NotGiven:
-    if not subject.is_release and not any(tree.of_kind(kind) for tree in subject.trees):
-        return NotGiven(f"the tree has no {kind} tensor")
-    return partial(_all_bf16, kind, subject)
-
-
-def _all_bf16(kind: Kind, subject: Subject) -> Finding:
-    flaws, numbers = [], []
-    for tree in subject.trees:
-        dtypes = {name: tree.checkpoint.locate(name).tensor.dtype for name in tree.of_kind(kind)}
-        number = count(dtypes, f"{kind} tensor in the {tree.name} tree")
-        numbers.append(f"{tree.name}: {number} tensors BF16")
-        flaws += [f"{tree.name}: {name}: {dtype}" for name, dtype in dtypes.items() if dtype != "BF16"]
-    return find(flaws, "; ".join(numbers))
-
-
-def _lm_head_bf16(subject: Subject) -> Finding:
-    return find((), "tied to the embedding") if subject.is_tied else _all_bf16(Kind.LM_HEAD, subject)
 
 
 def _against_base(kind: Kind, tree: Tree, subject: Subject) -> Callable[[], Finding] | NotGiven:

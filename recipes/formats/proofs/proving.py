@@ -13,6 +13,7 @@ from recipes.formats.proofs import (
     claims_files,
     claims_ignore,
     claims_packed,
+    claims_precision,
     claims_quantization,
     claims_verbatim,
 )
@@ -53,7 +54,7 @@ class Proved:
 
 def prove_all(subject: Subject) -> Proved:
     """Prove every claim about ``subject``, and count."""
-    claims = list(every_claim(subject))
+    claims = [*of_headers(subject), *of_bytes(subject)]
     outcomes = []
     for done, claim in enumerate(claims):
         subject.told(claim.name, done, len(claims), "claims")
@@ -68,12 +69,17 @@ def prove_all(subject: Subject) -> Proved:
     )
 
 
-def every_claim(subject: Subject) -> Iterator[Claim]:
-    """Yield every claim about ``subject``: from headers first, then from bytes."""
+def of_headers(subject: Subject) -> Iterator[Claim]:
+    """Yield the claims for which headers and small files are enough: no tensor is read."""
     yield from claims_architecture.claims(subject)
+    yield from claims_precision.claims(subject)
     yield from claims_ignore.claims(subject)
     yield from claims_quantization.claims(subject)
     yield from claims_files.claims(subject)
+
+
+def of_bytes(subject: Subject) -> Iterator[Claim]:
+    """Yield the claims for which tensors are read."""
     yield from claims_verbatim.claims(subject)
     yield from claims_packed.claims(subject)
 

@@ -211,8 +211,9 @@ class _Repacker:
         )
 
     def _holds(self, name: str, begin: int, expected: U8) -> bool:
-        found = self._packed.read_into(name, begin, self._buffers().found[: expected.size])
-        return bool(np.array_equal(found, expected))
+        buffers = self._buffers()
+        found = self._packed.read_into(name, begin, buffers.found[: expected.size])
+        return not np.not_equal(found, expected, out=buffers.differs[: expected.size]).any()
 
     def _read_ahead(self, run: _Run) -> None:
         self._master.will_need(f"{run.module}.{WEIGHT}", run.begin, run.end)
@@ -234,6 +235,7 @@ class _Buffers:
         self.codes = np.empty(PIECE // _PER_CODE, np.uint8)
         self.scales = np.empty(PIECE // _PER_SCALE, np.uint8)
         self.found = np.empty(PIECE // _PER_CODE, np.uint8)
+        self.differs = np.empty(PIECE // _PER_CODE, np.bool_)
 
 
 class _Files:

@@ -244,6 +244,12 @@ MUTATIONS = (
     Mutation(
         "the head in another dtype", "lm-head-bf16", "lm_head.weight: F32", tensors(_widen("lm_head.weight"))
     ),
+    Mutation(
+        "a convolution in another dtype",
+        "conv1d-bf16",
+        f"{LAYER}.linear_attn.conv1d.weight: F32",
+        tensors(_widen(f"{LAYER}.linear_attn.conv1d.weight")),
+    ),
     # what is there
     Mutation("the draft head is dropped", "mtp-15-tensors", "mtp.fc.weight", without(MTP_PREFIX)),
     Mutation(
