@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from recipes.formats.params import Table as Params
+from recipes.formats.serving.profile import parse_serve
 from release.digest import Json
 from release.errors import ConfigError, UsageError
 from release.tables import Table, expect_format, read
 
 FORMAT = 1
 RECIPE_FILE = "recipe.toml"
+PROFILES = Path(__file__).resolve().parent.parent / "recipes" / "profiles"
 CHECKPOINTS = ("base", "master")
 SOURCES = (*CHECKPOINTS, "calibration", "prompts", "chat_template", "templates")
 
@@ -87,9 +90,7 @@ def load(folder: Path) -> Recipe:
     table = read(folder / RECIPE_FILE)
     expect_format(table, FORMAT)
     quantize = table.take_table("quantize")
-    serve = table.take_table("serve")
-    of_nvfp4, of_master = (serve.take_table(kind).take_rest() for kind in ("nvfp4", "master"))
-    common = serve.take_rest()
+    serve_nvfp4, serve_master = _serve(folder / RECIPE_FILE, table.take_table("serve"))
     recipe = Recipe(
         name=table.take("name", str),
         folder=folder,
@@ -102,8 +103,8 @@ def load(folder: Path) -> Recipe:
         max_shard_size=quantize.take("max_shard_size", str),
         calibrate=_calibrate(table.take_table("calibrate")),
         sampling=_sampling(table.take_table("sampling")),
-        serve_nvfp4={**common, **of_nvfp4},
-        serve_master={**common, **of_master},
+        serve_nvfp4=serve_nvfp4,
+        serve_master=serve_master,
         smoke=_smoke(table.take_table("smoke")),
         gates=table.take_rows("gates", lambda row: row.take_rest()),
         card=table.take_table("card").take_rest(),
@@ -129,6 +130,30 @@ def _sources(table: Table) -> Mapping[str, str]:
         if not source.startswith("path:") or len(source) == len("path:"):
             raise table.error(name, "path:FOLDER or path:FILE", repr(source))
     return sources
+
+
+def _serve(file: Path, table: Table) -> tuple[Mapping[str, Json], Mapping[str, Json]]:
+    """Return the profiles of both trees: a named one, what both share, and each tree's own."""
+    own = [table.take_table(kind, optional=True) for kind in ("nvfp4", "master")]
+    common = table.take_rest()
+    found = []
+    for kind in own:
+        named = kind.take("profile", str, "")
+        values = {**(_profile(kind, named) if named else {}), **common, **kind.take_rest()}
+        try:
+            parse_serve(Params(f"{file}: {kind.at}", values))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        found.append(values)
+    return found[0], found[1]
+
+
+def _profile(table: Table, name: str) -> Mapping[str, Json]:
+    file = PROFILES / f"{name}.toml"
+    if not file.is_file():
+        known = " or ".join(sorted(path.stem for path in PROFILES.glob("*.toml")))
+        raise table.error("profile", known, repr(name))
+    return read(file).take_rest()
 
 
 def _calibrate(table: Table) -> Mapping[str, Json]:
