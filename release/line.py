@@ -22,6 +22,7 @@ from release.engines.environment import uv_version
 from release.engines.host import HostEngine
 from release.engines.local import LocalEngine
 from release.errors import BuildError, ConfigError, UsageError
+from release.guard.guarded import Guarded
 from release.hoststep import HostStep
 from release.images import Image, this_platform
 from release.images import load as load_image
@@ -176,8 +177,11 @@ def executor(line: Line, here: Site, listener: Listener) -> Executor:
     """Return what runs the steps of ``line``."""
     host = HostEngine(HOST_STEPS)
     local = LocalEngine(store=line.store, images=line.images, code_of=lambda does: _code(does, here))
+    guarded = Guarded(inner=local, floors=line.recipe.smoke.floors)
 
     def runner_of(step: Step) -> Runner:
+        if step.does == pipeline.SERVES:
+            return guarded
         return local if step.image else host
 
     return Executor(

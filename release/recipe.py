@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.formats.params import Table as Params
+from recipes.formats.serving.budget import Floors, parse_floors
 from recipes.formats.serving.profile import parse_serve
 from release.digest import Json
 from release.errors import ConfigError, UsageError
@@ -31,13 +32,17 @@ class Repos:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Smoke:
-    """How a served tree is driven. ``drives`` is checked by the step that drives."""
+    """How a served tree is driven, and what memory it must leave.
+
+    ``drives`` is checked by the step that drives.
+    """
 
     max_tokens: int
     seed: int
     startup_timeout_s: int
     request_timeout_s: int
     drives: Mapping[str, Json]
+    floors: Floors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +138,13 @@ def _sources(table: Table) -> Mapping[str, str]:
 
 
 def _serve(file: Path, table: Table) -> tuple[Mapping[str, Json], Mapping[str, Json]]:
-    """Return the profiles of both trees: a named one, what both share, and each tree's own."""
+    """Return the profiles of both trees: what both share, then a named one, then the tree's own."""
     own = [table.take_table(kind, optional=True) for kind in ("nvfp4", "master")]
     common = table.take_rest()
     found = []
     for kind in own:
         named = kind.take("profile", str, "")
-        values = {**(_profile(kind, named) if named else {}), **common, **kind.take_rest()}
+        values = {**common, **(_profile(kind, named) if named else {}), **kind.take_rest()}
         try:
             parse_serve(Params(f"{file}: {kind.at}", values))
         except ValueError as error:
@@ -180,9 +185,17 @@ def _smoke(table: Table) -> Smoke:
         startup_timeout_s=table.take("startup_timeout_s", int),
         request_timeout_s=table.take("request_timeout_s", int),
         drives=table.take_table("drives").take_rest(),
+        floors=_floors(table.take_table("memory", optional=True)),
     )
     table.done()
     return smoke
+
+
+def _floors(table: Table) -> Floors:
+    try:
+        return parse_floors(Params(f"{table.file}: {table.at}", table.take_rest()))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _one_of(table: Table, key: str, allowed: tuple[str, ...]) -> str:

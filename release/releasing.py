@@ -2,21 +2,24 @@
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from release import budget, seal, verdicts
 from release import line as lines
-from release import seal, verdicts
 from release.errors import MachineError
+from release.guard.nvml import open_gpus
+from release.guard.reading import pool
 from release.hub.folder import FolderHub
 from release.hub.transaction import Outcome, Release, RepoTree, State, publish
 from release.line import Line
-from release.plan import Graph, Status
+from release.pipeline import SERVES
+from release.plan import Graph, Planned, Status
 from release.realize import Done
-from release.report.terminal import Terminal, plan_table, rows_table, size
+from release.report.terminal import Terminal, budget_table, plan_table, rows_table, size
 from release.store import durable
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *,
     planned = lines.plan_line(line, steps)
     if dry_run:
         terminal.console.print(plan_table(planned))
+    _budget(line, planned, terminal, show=dry_run)
+    if dry_run:
         return
     waiting = sum(item.status is not Status.HIT for item in planned)
     terminal.say(_headline(line, version, len(planned), waiting))
@@ -56,6 +61,17 @@ def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *,
         sealed = seal.dump(inputs, stamps, _results(prepared, outcome), _said_next_time(prepared, outcome))
         with suppress(OSError, MachineError):  # without it the next run is slower, and as right
             durable.write(question.file(line.store.root), sealed)
+
+
+def _budget(line: Line, planned: Sequence[Planned], terminal: Terminal, *, show: bool) -> None:
+    """Count the memory of serving both trees; refuse before anything is built for a server."""
+    memory = pool(open_gpus())
+    counted = budget.budgets(line.recipe, memory)
+    if show:
+        terminal.console.print(budget_table(counted))
+    if any(item.step.does == SERVES and item.status is not Status.HIT for item in planned):
+        for kind, need in counted.items():
+            budget.require(f"smoke-{kind}", need)
 
 
 def prepare(line: Line, steps: Graph, version: str, terminal: Terminal) -> Prepared:

@@ -28,7 +28,8 @@ def test_a_tree_may_take_a_profile_of_the_project_and_change_it(tmp_path: Path) 
     served = load(folder).serve_master
     assert served["attention_backend"] == "TRITON_ATTN"
     assert served["max_num_seqs"] == 4
-    assert served["max_model_len"] == 1024, "what both trees share stands above the named profile"
+    assert served["max_model_len"] == 8192, "a named profile stands above what both trees share"
+    assert served["prefix_caching"] is False
 
 
 @pytest.mark.parametrize(
