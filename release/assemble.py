@@ -31,8 +31,8 @@ EVIDENCE = {
     "prove": ("evidence.json", "ledger.json"),
     "gate": ("verdicts.json",),
     "sbom": ("sbom.cdx.json",),
-    "smoke-nvfp4": ("evidence.json", "replies.jsonl"),
-    "smoke-master": ("evidence.json", "replies.jsonl"),
+    "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
+    "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
 }
 CALIBRATION = {"calibrate": ("calibration.json", "evidence.json")}
 """Published with the quantized repo: its weights follow from the master and this."""
@@ -57,7 +57,7 @@ def assemble(inputs: Inputs, params: Params) -> Result:
     return Result(new={RECORD_FILE: text, SUMS_FILE: Tree(files).sums().encode()}, taken=taken)
 
 
-ASSEMBLE = HostStep(assemble, revision=2)
+ASSEMBLE = HostStep(assemble, revision=3)
 
 
 def _record(inputs: Inputs, params: Params) -> Record:

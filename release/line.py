@@ -22,6 +22,7 @@ from release.engines.environment import uv_record, uv_version
 from release.engines.host import HostEngine
 from release.engines.local import LocalEngine
 from release.errors import BuildError, ConfigError, UsageError
+from release.guard.guarded import Guarded
 from release.hoststep import HostStep
 from release.hub import fetch
 from release.images import Image, this_platform
@@ -162,6 +163,18 @@ def source_trees(line: Line) -> Mapping[str, Tree]:
     return {**line.trees, **{name: pinned.tree for name, pinned in line.pinned.items()}}
 
 
+def checkpoints(line: Line) -> Mapping[str, Path]:
+    """Return the folders of both source checkpoints; empty until both are on this machine."""
+    found = {}
+    for name in recipe.CHECKPOINTS:
+        pinned = line.pinned.get(name)
+        if name in line.trees:
+            found[name] = recipe.source_path(line.recipe, line.recipe.sources[name])
+        elif pinned is not None and line.store.tree(pinned.tree.digest) is not None:
+            found[name] = line.store.folder(pinned.tree.digest, name)
+    return found if len(found) == len(recipe.CHECKPOINTS) else {}
+
+
 def plan_line(line: Line, steps: Graph) -> tuple[Planned, ...]:
     """Return the plan of ``steps``; nothing is built."""
     code = code_of(line, steps)
@@ -197,8 +210,11 @@ def executor(line: Line, here: Site, listener: Listener) -> Executor:
     """Return what runs the steps of ``line``."""
     host = HostEngine(HOST_STEPS)
     local = LocalEngine(store=line.store, images=line.images, code_of=lambda does: _code(does, here))
+    guarded = Guarded(inner=local, floors=line.recipe.smoke.floors)
 
     def runner_of(step: Step) -> Runner:
+        if step.does == pipeline.SERVES:
+            return guarded
         return local if step.image else host
 
     return Executor(

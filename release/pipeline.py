@@ -16,6 +16,8 @@ from release.recipe import Recipe
 IMAGES = ("quantize", "serve")
 KINDS = ("nvfp4", "master")
 CPU_VARIANT = "cpu"
+SERVES = "smoke"
+"""What a step does that starts a model server, and runs under the memory guard."""
 
 
 def graph(
@@ -114,7 +116,7 @@ def _configure(kind: str, wanted: Recipe, *, quantized: bool) -> Step:
 def _smoke(kind: str, serve: Mapping[str, Json], wanted: Recipe) -> Step:
     return Step(
         name=f"smoke-{kind}",
-        does="smoke",
+        does=SERVES,
         image="serve",
         inputs={"tree": f"configure-{kind}", "prompts": "prompts"},
         params={

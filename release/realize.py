@@ -27,7 +27,8 @@ class Job:
     """One run of a step: where it works, what it reads, whom it tells.
 
     ``scratch`` is empty but for ``state/`` and ``out/``; ``lock_fd`` is inherited by the
-    process that writes there; ``log`` collects what it prints.
+    process that writes there; ``log`` collects what it prints. ``started`` is told the number
+    of the process whose end is the step's, in this process's own namespace.
     """
 
     step: Step
@@ -36,6 +37,7 @@ class Job:
     log: Path
     lock_fd: int
     progress: Callable[[Update], None]
+    started: Callable[[int], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

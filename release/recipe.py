@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from recipes.formats.params import Table as Params
+from recipes.formats.serving.budget import Floors, parse_floors
+from recipes.formats.serving.profile import parse_serve
 from release.digest import Json
 from release.errors import ConfigError, GraftsmithError, UsageError
 from release.source import EXPECTED, HubSource, PathSource, parse_source
@@ -17,6 +20,7 @@ from release.tables import Table, expect_format, read
 FORMAT = 1
 RECIPE_FILE = "recipe.toml"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+PROFILES = Path(__file__).resolve().parent.parent / "recipes" / "profiles"
 CHECKPOINTS = ("base", "master")
 SOURCES = (*CHECKPOINTS, "calibration", "prompts", "chat_template", "templates")
 
@@ -31,13 +35,17 @@ class Repos:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Smoke:
-    """How a served tree is driven. ``drives`` is checked by the step that drives."""
+    """How a served tree is driven, and what memory it must leave.
+
+    ``drives`` is checked by the step that drives.
+    """
 
     max_tokens: int
     seed: int
     startup_timeout_s: int
     request_timeout_s: int
     drives: Mapping[str, Json]
+    floors: Floors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +98,7 @@ def load(folder: Path) -> Recipe:
     table = read(folder / RECIPE_FILE)
     expect_format(table, FORMAT)
     quantize = table.take_table("quantize")
-    serve = table.take_table("serve")
-    of_nvfp4, of_master = (serve.take_table(kind).take_rest() for kind in ("nvfp4", "master"))
-    common = serve.take_rest()
+    serve_nvfp4, serve_master = _serve(folder / RECIPE_FILE, table.take_table("serve"))
     recipe = Recipe(
         name=_name(table),
         folder=folder,
@@ -105,8 +111,8 @@ def load(folder: Path) -> Recipe:
         max_shard_size=quantize.take("max_shard_size", str),
         calibrate=_calibrate(table.take_table("calibrate")),
         sampling=_sampling(table.take_table("sampling")),
-        serve_nvfp4={**common, **of_nvfp4},
-        serve_master={**common, **of_master},
+        serve_nvfp4=serve_nvfp4,
+        serve_master=serve_master,
         smoke=_smoke(table.take_table("smoke")),
         gates=table.take_rows("gates", lambda row: row.take_rest()),
         card=table.take_table("card").take_rest(),
@@ -144,6 +150,30 @@ def _sources(table: Table) -> Mapping[str, str]:
     return sources
 
 
+def _serve(file: Path, table: Table) -> tuple[Mapping[str, Json], Mapping[str, Json]]:
+    """Return the profiles of both trees: what both share, then a named one, then the tree's own."""
+    own = [table.take_table(kind, optional=True) for kind in ("nvfp4", "master")]
+    common = table.take_rest()
+    found = []
+    for kind in own:
+        named = kind.take("profile", str, "")
+        values = {**common, **(_profile(kind, named) if named else {}), **kind.take_rest()}
+        try:
+            parse_serve(Params(f"{file}: {kind.at}", values))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        found.append(values)
+    return found[0], found[1]
+
+
+def _profile(table: Table, name: str) -> Mapping[str, Json]:
+    file = PROFILES / f"{name}.toml"
+    if not file.is_file():
+        known = " or ".join(sorted(path.stem for path in PROFILES.glob("*.toml")))
+        raise table.error("profile", known, repr(name))
+    return read(file).take_rest()
+
+
 def _calibrate(table: Table) -> Mapping[str, Json]:
     params: dict[str, Json] = {key: table.take(key, int) for key in ("samples", "max_seq_len")}
     table.done()
@@ -168,9 +198,17 @@ def _smoke(table: Table) -> Smoke:
         startup_timeout_s=table.take("startup_timeout_s", int),
         request_timeout_s=table.take("request_timeout_s", int),
         drives=table.take_table("drives").take_rest(),
+        floors=_floors(table.take_table("memory", optional=True)),
     )
     table.done()
     return smoke
+
+
+def _floors(table: Table) -> Floors:
+    try:
+        return parse_floors(Params(f"{table.file}: {table.at}", table.take_rest()))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _one_of(table: Table, key: str, allowed: tuple[str, ...]) -> str:

@@ -2,22 +2,25 @@
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from release import budget, seal, verdicts
 from release import line as lines
 from release import lock as locks
-from release import seal, verdicts
 from release.errors import LockError, MachineError
+from release.guard.nvml import open_gpus
+from release.guard.reading import pool
 from release.hub.folder import FolderHub
 from release.hub.transaction import Outcome, Release, RepoTree, State, publish
 from release.line import Line
-from release.plan import Graph, Status
+from release.pipeline import SERVES
+from release.plan import Graph, Planned, Status
 from release.realize import Done
-from release.report.terminal import Terminal, plan_table, rows_table, size
+from release.report.terminal import Terminal, budget_table, plan_table, rows_table, size
 from release.store import durable
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *,
         return
     steps = line.steps(version)
     planned = lines.plan_line(line, steps)
+    _require_memory(line, planned)
     waiting = sum(item.status is not Status.HIT for item in planned)
     terminal.say(_headline(line, version, len(planned), waiting))
     with line.store.running():
@@ -57,6 +61,19 @@ def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *,
         sealed = seal.dump(inputs, stamps, _results(prepared, outcome), _said_next_time(prepared, outcome))
         with suppress(OSError, MachineError):  # without it the next run is slower, and as right
             durable.write(question.file(line.store.root), sealed)
+
+
+def _require_memory(line: Line, planned: Sequence[Planned]) -> None:
+    """Refuse before anything is built for a server that would not fit into this machine's memory."""
+    if any(item.step.does == SERVES and item.status is not Status.HIT for item in planned):
+        for kind, need in _budgets(line).items():
+            budget.require(f"smoke-{kind}", need)
+
+
+def _budgets(line: Line) -> Mapping[str, budget.Budget]:
+    """Return the memory of serving each tree; empty until both checkpoints are on this machine."""
+    folders = lines.checkpoints(line)
+    return budget.budgets(line.recipe, folders, pool(open_gpus())) if folders else {}
 
 
 def prepare(line: Line, steps: Graph, version: str, terminal: Terminal) -> Prepared:
@@ -72,6 +89,10 @@ def _print_plan(line: Line, version: str, terminal: Terminal) -> None:
     """Print the plan, also of a lock with unresolved entries, which it names."""
     lock = line.locked()
     terminal.console.print(plan_table(lines.plan_line(line, line.steps_of(lock, version))))
+    if counted := _budgets(line):
+        terminal.console.print(budget_table(counted))
+    else:
+        terminal.say("memory of serving: known once both checkpoints are on this machine")
     try:
         locks.require_resolved(line.recipe, lock, lines.option(line.recipe))
     except LockError as error:

@@ -134,6 +134,7 @@ def _supervise(job: Job, spec: Mapping[str, object]) -> Mapping[str, str]:
                 start_new_session=True,
                 text=True,
             )
+        job.started(process.pid)
         timed_out = Event()
         timer = Timer(job.step.timeout_s, _time_out, (process, timed_out))
         timer.daemon = True

@@ -6,10 +6,12 @@ prints plain lines, in less time than the import takes.
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
 from recipes.formats.progress import Update
+from recipes.formats.serving.budget import Budget
+from release.budget import rows as budget_rows
 from release.derivation import Step
 from release.plan import Planned, Status
 from release.realize import Done
@@ -105,6 +107,20 @@ def plan_table(planned: Sequence[Planned]) -> "Table":
         key = item.derivation.key[:8] if item.derivation else "-"
         style = "green" if item.status is Status.HIT else "yellow"
         table.add_row(item.step.name, key, f"[{style}]{item.status.value}[/]", item.why)
+    return table
+
+
+def budget_table(budgets: Mapping[str, Budget]) -> "Table":
+    """Return the memory of serving each tree: what it is for, and what there is."""
+    table = _table(
+        "memory to serve", "tree", *(what for what, _ in budget_rows(next(iter(budgets.values()))))
+    )
+    for name in ("together", "may take", ""):
+        table.add_column(name)
+    for kind, budget in budgets.items():
+        parts = [size(count) for _, count in budget_rows(budget)]
+        mark = "fits" if budget.fits else "does not fit"
+        table.add_row(kind, *parts, size(budget.need), size(budget.room), mark)
     return table
 
 

@@ -27,8 +27,8 @@ FILES = {
     "prove": ("evidence.json", "ledger.json"),
     "gate": ("verdicts.json",),
     "sbom": ("sbom.cdx.json",),
-    "smoke-nvfp4": ("evidence.json", "replies.jsonl"),
-    "smoke-master": ("evidence.json", "replies.jsonl"),
+    "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
+    "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "calibrate": ("calibration.json", "evidence.json"),
 }
 

@@ -219,11 +219,11 @@ def test_a_comment_in_the_host_code_runs_nothing(copy: Copy) -> None:
 
 
 def test_a_changed_file_of_a_steps_code_is_named(copy: Copy) -> None:
-    file = copy.root / "recipes" / "steps" / "smoke" / "table.py"
+    file = copy.root / "recipes" / "steps" / "smoke" / "battery.py"
     file.write_text(file.read_text() + "# a comment\n")
     answer = copy.ask("why", "smoke-nvfp4")
     assert [(d["field"], d["files"]) for d in answer["differences"]] == [
-        ("code", ["recipes/steps/smoke/table.py changed"])
+        ("code", ["recipes/steps/smoke/battery.py changed"])
     ]
     others = {step["step"] for step in copy.ask("status")["steps"] if step["status"] == "build"}
     assert others == set(MEASURED)

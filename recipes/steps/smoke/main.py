@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from recipes.formats import evidence, progress
 from recipes.formats.evidence import Evidence, Measurement
 from recipes.formats.step import Exit, StepError, Workdir
-from recipes.steps.smoke import battery, figures, metrics, profile, serverlog
+from recipes.steps.smoke import battery, engine, figures, metrics, profile, serverlog
 from recipes.steps.smoke.battery import Prompt
 from recipes.steps.smoke.drive import Drive, Request, drive, fixed_length, natural
 from recipes.steps.smoke.metrics import Drafting, Reading
@@ -39,8 +39,9 @@ def main(work: Workdir) -> None:
     wanted = profile.parse(work.params)
     prompts = battery.parse((work.input("prompts") / battery.PROMPTS_FILE).read_text())
     port = free_port()
-    argv = profile.argv(wanted.serve, sys.executable, work.input("tree"), port)
-    env = profile.environment(os.environ, work.state)
+    version = engine.version()
+    argv = profile.argv(wanted.serve, version, sys.executable, work.input("tree"), port)
+    env = profile.environment(wanted.serve, version, os.environ, work.state)
     log = work.state / "server.log"
     with serving(argv, env, log, port, wanted.startup_timeout_s, _waiting) as server:
         found = _measure(server, wanted, prompts, work)
@@ -150,7 +151,7 @@ def _facts(server: Server, wanted: Profile, answered: Measured) -> Mapping[str, 
     return {
         "engine": "vllm",
         "engine_version": json.loads(server.get("/version"))["version"],
-        "flags": profile.flags(wanted.serve),
+        "flags": profile.flags(wanted.serve, engine.version()),
         "kernel": serverlog.kernel(log),
         "log_warnings": serverlog.doubts(log),
         "profile": asdict(wanted),

@@ -34,8 +34,8 @@ CALIBRATION = Path(__file__).with_name("calibration.json")
 MADE: Mapping[str, tuple[str, ...]] = {
     "calibrate": ("calibration.json", "evidence.json"),
     "gate": ("verdicts.json",),
-    "smoke-nvfp4": ("evidence.json", "replies.jsonl"),
-    "smoke-master": ("evidence.json", "replies.jsonl"),
+    "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
+    "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "card-nvfp4": ("README.md", "LICENSE", "NOTICE"),
     "card-master": ("README.md", "LICENSE", "NOTICE"),
     "sbom-nvfp4": ("sbom.cdx.json",),

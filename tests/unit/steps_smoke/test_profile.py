@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from recipes.formats.serving.vllm import compile_vllm
 from recipes.formats.step import Exit, StepError
-from recipes.steps.smoke import profile
+from recipes.steps.smoke import launch, profile
+
+VLLM = "0.32.0+cpu"
 
 
 def params() -> dict[str, Any]:
@@ -42,8 +45,8 @@ def params() -> dict[str, Any]:
 
 
 def test_the_seeds_profile_becomes_vllm_flags() -> None:
-    command = profile.argv(profile.parse(params()).serve, "/env/bin/python", Path("/in/tree"), 8123)
-    assert command[:6] == ["/env/bin/python", "-I", "-m", "vllm.entrypoints.cli.main", "serve", "/in/tree"]
+    command = profile.argv(profile.parse(params()).serve, VLLM, "/env/bin/python", Path("/in/tree"), 8123)
+    assert command[:5] == ["/env/bin/python", "-I", launch.__file__, "serve", "/in/tree"]
     for flag in (
         "--host=127.0.0.1",
         "--port=8123",
@@ -63,7 +66,7 @@ def test_the_seeds_profile_becomes_vllm_flags() -> None:
 
 
 def test_statistics_stay_on_since_the_figures_come_from_them() -> None:
-    assert "--disable-log-stats" not in profile.flags(profile.parse(params()).serve)
+    assert "--disable-log-stats" not in profile.flags(profile.parse(params()).serve, VLLM)
 
 
 def test_a_baseline_has_no_quantization_and_no_draft_flags() -> None:
@@ -76,22 +79,26 @@ def test_a_baseline_has_no_quantization_and_no_draft_flags() -> None:
     }
     serve = profile.parse(plain).serve
     assert (serve.quantization, serve.expect_kernel) == (None, None)
-    text = " ".join(profile.flags(serve))
+    text = " ".join(profile.flags(serve, VLLM))
     assert not any(word in text for word in ("quantization", "spec", "eager"))
 
 
 def test_extra_flags_come_last_so_that_they_win() -> None:
     wanted = params()
-    wanted["serve"]["extra_flags"] = ["--linear-backend=cutlass"]
-    assert profile.flags(profile.parse(wanted).serve)[-1] == "--linear-backend=cutlass"
+    wanted["serve"]["extra_flags"] = ["--seed=7"]
+    assert compile_vllm(profile.parse(wanted).serve, VLLM).flags[-1] == "--seed=7"
 
 
 def test_recorded_flags_name_no_path_and_no_port() -> None:
-    assert not any("/" in flag or "port" in flag for flag in profile.flags(profile.parse(params()).serve))
+    assert not any(
+        "/" in flag or "port" in flag for flag in profile.flags(profile.parse(params()).serve, VLLM)
+    )
 
 
 def test_caches_lie_in_the_state_and_the_rest_is_kept() -> None:
-    env = profile.environment({"PATH": "/bin", "VLLM_CACHE_ROOT": "/elsewhere"}, Path("/work/state"))
+    serve = profile.parse(params()).serve
+    own = {"PATH": "/bin", "VLLM_CACHE_ROOT": "/elsewhere"}
+    env = profile.environment(serve, VLLM, own, Path("/work/state"))
     assert env["PATH"] == "/bin"
     assert env["VLLM_CACHE_ROOT"] == "/work/state/cache/vllm_cache_root"
 
@@ -122,6 +129,12 @@ def test_a_wrong_parameter_is_named_with_what_was_expected(
     with pytest.raises(StepError) as caught:
         profile.parse(wrong)
     assert says in str(caught.value)
+    assert caught.value.code is Exit.CONFIG
+
+
+def test_a_setting_that_this_version_has_no_word_for_ends_the_step() -> None:
+    with pytest.raises(StepError, match=r"vLLM 0.26.0 has no word for draft_report") as caught:
+        profile.flags(profile.parse(params()).serve, "0.26.0")
     assert caught.value.code is Exit.CONFIG
 
 

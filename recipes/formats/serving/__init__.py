@@ -1,0 +1,1 @@
+"""How a tree is served: the profile as meaning, its flags for an engine, its memory."""

@@ -1,0 +1,89 @@
+"""The thread that watches: ten looks a second, four of them kept each second.
+
+with Watch(floors, gpus) as watch:
+watch.follow(process.pid)
+...
+watch.stopped        # why the process was stopped, None when it was not
+"""
+
+import json
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from types import TracebackType
+from typing import Self
+
+from recipes.formats.serving.budget import Floors
+from release.guard.judge import missing, verdict
+from release.guard.nvml import Gpus
+from release.guard.reading import Phase, Reading, read
+
+LOOK_S = 0.1
+KEEP_S = 0.25
+RETURN_S = 30.0
+"""How long memory may take to come back after a stop."""
+
+
+class Watch:
+    """Reads memory until it is left, and ends the followed process in time."""
+
+    def __init__(self, floors: Floors, gpus: Gpus) -> None:
+        self._floors = floors
+        self._gpus = gpus
+        self._began = time.monotonic()
+        self._root: int | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="memory-guard")
+        self.phase = Phase.STARTING
+        self.stopped: str | None = None
+        self.missing = 0
+        self.first = self._look()
+        self.timeline = [self.first]
+
+    def follow(self, pid: int) -> None:
+        """Count the tree of ``pid``, and end it by this number when memory runs short."""
+        self._root = pid
+
+    def __enter__(self) -> Self:
+        """Begin to watch."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop watching when memory has come back, or has not for half a minute."""
+        self._over.set()
+        self._thread.join()
+        self._root, self.phase = None, Phase.AFTER
+        deadline = time.monotonic() + RETURN_S
+        while True:
+            last = self._look()
+            self.timeline.append(last)
+            self.missing = missing(self._floors, self.first, last)
+            if not self.missing or time.monotonic() > deadline:
+                return
+            time.sleep(KEEP_S)
+
+    def text(self) -> str:
+        """Return the timeline, one JSON object a line."""
+        return "".join(f"{json.dumps(asdict(reading), sort_keys=True)}\n" for reading in self.timeline)
+
+    def _run(self) -> None:
+        before = self.first
+        while not self._over.wait(LOOK_S):
+            now = self._look()
+            why = verdict(self._floors, self.first, before, now)
+            if now.at - self.timeline[-1].at >= KEEP_S or why:
+                self.timeline.append(now)
+            if why and self._root is not None and self.stopped is None:
+                self.stopped = why
+                with suppress(ProcessLookupError):
+                    os.kill(self._root, signal.SIGTERM)
+            before = now
+
+    def _look(self) -> Reading:
+        return read(time.monotonic() - self._began, self.phase, self._root, self._gpus)

@@ -1,0 +1,1 @@
+"""Serve profiles: what they mean and what an engine is told."""

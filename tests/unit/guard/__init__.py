@@ -1,0 +1,1 @@
+"""The memory guard, with real memory."""
