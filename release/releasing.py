@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from release import line as lines
 from release import seal, verdicts
+from release.cache.choice import Choice
 from release.errors import MachineError
 from release.hub.folder import FolderHub
 from release.hub.transaction import Outcome, Release, RepoTree, State, publish
 from release.line import Line
-from release.plan import Graph, Status
-from release.realize import Done
+from release.plan import Graph, Planned, Status
+from release.realize import Done, Remote
 from release.report.terminal import Terminal, plan_table, rows_table, size
 from release.store import durable
 
@@ -33,21 +34,26 @@ class Prepared:
     done: Mapping[str, Done]
 
 
-def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *, dry_run: bool) -> None:
+NO_CACHE = Choice()
+
+
+def release_version(
+    recipe: str, version: str, hub: Path, terminal: Terminal, *, dry_run: bool, choice: Choice = NO_CACHE
+) -> None:
     """Release both repos of a line as one version, or print the plan."""
     lines.parse_version(version)
     began, inputs = time.time_ns(), lines.inputs(recipe)
     stamps = seal.look(inputs)
     line = lines.open_line(recipe)
     steps = line.steps(version)
-    planned = lines.plan_line(line, steps)
+    cache = choice.open(line.store, line.recipe.name, terminal.say)
+    planned = lines.plan_line(line, steps, cache)
     if dry_run:
         terminal.console.print(plan_table(planned))
         return
-    waiting = sum(item.status is not Status.HIT for item in planned)
-    terminal.say(_headline(line, version, len(planned), waiting))
+    terminal.say(_headline(line, version, planned))
     with line.store.running():
-        prepared = prepare(line, steps, version, terminal)
+        prepared = prepare(line, steps, version, terminal, cache)
         outcome = publish(FolderHub(hub), _release(prepared))
         lines.keep(line, version, prepared.done)
     _report(prepared, outcome, terminal)
@@ -58,10 +64,12 @@ def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *,
             durable.write(question.file(line.store.root), sealed)
 
 
-def prepare(line: Line, steps: Graph, version: str, terminal: Terminal) -> Prepared:
+def prepare(
+    line: Line, steps: Graph, version: str, terminal: Terminal, cache: Remote | None = None
+) -> Prepared:
     """Build, prove, measure, gate and assemble both trees; whatever is there is not built again."""
     try:
-        done = lines.realize_line(line, steps, terminal)
+        done = lines.realize_line(line, steps, terminal, cache)
     finally:
         terminal.stop()
     return Prepared(line=line, steps=steps, version=version, done=done)
@@ -97,17 +105,24 @@ def _report(prepared: Prepared, outcome: Outcome, terminal: Terminal) -> None:
     terminal.say("to check one: cd into it, then: sha256sum --check SHA256SUMS")
 
 
-def _headline(line: Line, version: str, steps: int, waiting: int) -> str:
-    return f"{line.recipe.name} {version}: {steps} steps, {waiting} to build"
+def _headline(line: Line, version: str, planned: Sequence[Planned]) -> str:
+    status = [item.status for item in planned]
+    waiting = len(planned) - status.count(Status.HIT) - status.count(Status.CACHED)
+    said = f"{line.recipe.name} {version}: {len(planned)} steps, {waiting} to build"
+    if not status.count(Status.CACHED):
+        return said
+    download = size(sum(item.download for item in planned))
+    return f"{said}, {status.count(Status.CACHED)} in the cache ({download} to download)"
 
 
 def _said_next_time(prepared: Prepared, outcome: Outcome) -> str:
     """Return what the same release prints while nothing changes."""
     said = io.StringIO()
     terminal = Terminal(out=said)
-    terminal.say(_headline(prepared.line, prepared.version, len(prepared.steps.steps), 0))
+    version = f"{prepared.line.recipe.name} {prepared.version}"
+    terminal.say(f"{version}: {len(prepared.steps.steps)} steps, 0 to build")
     for step in prepared.steps.steps:
-        terminal.finished(step, replace(prepared.done[step.name], built=False))
+        terminal.finished(step, replace(prepared.done[step.name], built=False, pulled=None))
     _report(prepared, replace(outcome, state=State.ALREADY), terminal)
     return said.getvalue()
 
@@ -129,14 +144,26 @@ def _steps_table(prepared: Prepared) -> "Table":
         (
             name,
             done.key[:8],
-            "built" if done.built else "hit",
+            done.how,
             size(done.size),
             f"{done.seconds:.1f}",
             ", ".join(done.isolation.values()),
         )
         for name, done in prepared.done.items()
     ]
-    return rows_table("steps", ("step", "key", "", "size", "seconds", "isolation"), rows)
+    return rows_table(
+        f"steps: {_counts(tuple(prepared.done.values()))}",
+        ("step", "key", "", "size", "seconds", "isolation"),
+        rows,
+    )
+
+
+def _counts(done: Sequence[Done]) -> str:
+    """Count where results come from: "2 built, 10 in the store, 3 from the cache (1.2 MB)"."""
+    how = [step.how for step in done]
+    said = f"{how.count('built')} built, {how.count('hit')} in the store"
+    pulled = sum(step.pulled or 0 for step in done)
+    return f"{said}, {how.count('cached')} from the cache ({size(pulled)})" if "cached" in how else said
 
 
 def _verdict_tables(prepared: Prepared) -> "tuple[Table, Table]":

@@ -57,9 +57,9 @@ class Objects:
             path.chmod(READ_ONLY)
             with durable.full_disk_is_clear(path):
                 durable.sync_file(path)
-            _drop_pages(path)
+            drop_pages(path)
             file = File(sha256, path.stat().st_size)
-            self._place(path, file)
+            self.place(path, file)
             files.append(file)
         return files
 
@@ -87,16 +87,17 @@ class Objects:
             right = _bring(source, partial, expected, read, unchanged)
             partial.chmod(READ_ONLY)
             durable.sync_file(partial)
-        _drop_pages(partial)
+        drop_pages(partial)
         if not right:
             partial.unlink()
             raise BuildError(
                 f"{source} changed while it was read: it no longer has sha256 {expected.sha256}",
                 hint="run the same command again once nothing writes to it",
             )
-        self._place(partial, expected)
+        self.place(partial, expected)
 
-    def _place(self, path: Path, file: File) -> None:
+    def place(self, path: Path, file: File) -> None:
+        """Rename a flushed, read-only file in whose digest is known. ``path`` is gone after."""
         target = self.path(file.sha256)
         if self.has(file):
             durable.remove(path)
@@ -184,7 +185,7 @@ def _copy_hashed(source: Path, target: Path, read: Callable[[int], None]) -> str
     return digest.hexdigest()
 
 
-def _drop_pages(path: Path) -> None:
+def drop_pages(path: Path) -> None:
     """Take a flushed file's pages from the cache: on unified memory they are the GPU's."""
     fd = os.open(path, os.O_RDONLY)
     try:
