@@ -59,15 +59,24 @@ def lock(context: Context, recipe: str = "tiny", diff: bool = False, update: str
 
 
 @command
-def status(context: Context, recipe: str = "tiny", version: str = "", json: bool = False) -> None:
+def status(
+    context: Context,
+    recipe: str = "tiny",
+    version: str = "",
+    json: bool = False,
+    cache: str = "",
+    cache_trust: str = "",
+) -> None:
     """Show what is built, what would be built, and why (--json: for machines).
 
     Example: invoke status --version 0.2.0
     """
+    from release.cache.choice import Choice
     from release.inquiry import status as show
     from release.report.terminal import Terminal
 
-    show(recipe, version, Terminal().console, as_json=json)
+    choice = Choice(uri=cache, trust=cache_trust)
+    show(recipe, version, Terminal().console, as_json=json, choice=choice)
 
 
 @command
@@ -83,12 +92,19 @@ def why(context: Context, step: str, recipe: str = "tiny", version: str = "", js
 
 
 @command
-def build(context: Context, recipe: str = "tiny", step: str = "prove") -> None:
+def build(
+    context: Context,
+    recipe: str = "tiny",
+    step: str = "prove",
+    cache: str = "",
+    cache_trust: str = "",
+    cache_push: bool = False,
+) -> None:
     """Build the trees up to a step (default: prove; both trees configured and proved).
 
     Example: invoke build --step quantize
     """
-    _realize(recipe, "0.0.0", (step,))
+    _realize(recipe, "0.0.0", (step,), cache, cache_trust, cache_push)
 
 
 @command
@@ -166,7 +182,14 @@ def card(context: Context, version: str, recipe: str = "tiny") -> None:
 
 @command
 def release(
-    context: Context, version: str, recipe: str = "tiny", hub: str = HUB, dry_run: bool = False
+    context: Context,
+    version: str,
+    recipe: str = "tiny",
+    hub: str = HUB,
+    dry_run: bool = False,
+    cache: str = "",
+    cache_trust: str = "",
+    cache_push: bool = False,
 ) -> None:
     """Release both repos of a line as one version (--dry-run: print the plan).
 
@@ -177,14 +200,16 @@ def release(
 
     where = Path(hub).absolute()
     asked = Question(project=PROJECT, recipe=recipe, version=version, hub=where)
-    if not dry_run and (said := standing(asked, default_root())) is not None:
+    if not dry_run and not cache_push and (said := standing(asked, default_root())) is not None:
         print(said, end="")
         return
 
+    from release.cache.choice import Choice
     from release.releasing import release_version
     from release.report.terminal import Terminal
 
-    release_version(recipe, version, where, Terminal(), dry_run=dry_run)
+    choice = Choice(uri=cache, trust=cache_trust, push=cache_push)
+    release_version(recipe, version, where, Terminal(), dry_run=dry_run, choice=choice)
 
 
 @command
@@ -257,7 +282,15 @@ def lint(context: Context) -> None:
             context.run(f"{tools}/{line}")
 
 
-def _realize(recipe: str, version: str, targets: tuple[str, ...]) -> None:
+def _realize(
+    recipe: str,
+    version: str,
+    targets: tuple[str, ...],
+    cache: str = "",
+    cache_trust: str = "",
+    cache_push: bool = False,
+) -> None:
+    from release.cache.choice import Choice
     from release.line import open_line, parse_version, realize_line
     from release.report.terminal import Terminal
 
@@ -265,7 +298,9 @@ def _realize(recipe: str, version: str, targets: tuple[str, ...]) -> None:
     steps = line.steps(parse_version(version)).only(targets)
     terminal = Terminal()
     try:
-        done = realize_line(line, steps, terminal)
+        choice = Choice(uri=cache, trust=cache_trust, push=cache_push)
+        remote = choice.open(line.store, line.recipe.name, terminal.say)
+        done = realize_line(line, steps, terminal, remote)
     finally:
         terminal.stop()
     for target in targets:

@@ -7,6 +7,7 @@ coreutils: ``sha256sum -c SHA256SUMS && sha256sum SHA256SUMS``.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,7 @@ from typing import TypeAlias
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 CHUNK = 1 << 20
+HEX = re.compile(r"[0-9a-f]{64}")
 SMALL = 1 << 20
 """Bytes below which files are hashed one after the other: a thread would cost more."""
 
@@ -118,10 +120,10 @@ class Tree:
         files: dict[str, File] = {}
         for path, entry in data.items():
             match entry:
-                case {"sha256": str(sha), "size": int(size)}:
+                case {"sha256": str(sha), "size": int(size)} if HEX.fullmatch(sha) and size >= 0:
                     files[path] = File(sha, size)
                 case _:
-                    raise ValueError(f"{path}: expected sha256 and size")
+                    raise ValueError(f"{path!r}: expected sha256 and size")
         return cls(files)
 
 

@@ -5,7 +5,7 @@ the lock is out of step, the answer says so, and is what a new lock would give.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -16,16 +16,18 @@ from release import changes, questions, recall
 from release import line as lines
 from release import lock as locks
 from release import recipe as recipes
+from release.cache.choice import Choice
 from release.digest import Json, Tree
 from release.errors import LockError, UsageError
 from release.line import Line
 from release.plan import Planned
 from release.report import answers
-from release.report.terminal import plan_table
+from release.report.terminal import plan_table, size
 from release.store import Store, default_root
 from release.store.roots import Rooted
 
 PUBLISHED = ("assemble-master", "assemble-nvfp4")
+NO_CACHE = Choice()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +40,10 @@ class View:
     out_of_step: tuple[str, ...]
 
 
-def status(recipe: str, version: str, console: Console, *, as_json: bool) -> None:
-    """Show each step: in the store, or to be built and why; then count them."""
-    seen = view(recipe, version)
+def status(recipe: str, version: str, console: Console, *, as_json: bool, choice: Choice = NO_CACHE) -> None:
+    """Show each step: in the store, in the cache, or to be built and why; then count them."""
+    warnings: list[str] = []
+    seen = view(recipe, version, choice, warnings.append)
     count = questions.summary(seen.planned)
     if as_json:
         _print_json(
@@ -49,11 +52,14 @@ def status(recipe: str, version: str, console: Console, *, as_json: bool) -> Non
                 **_head(seen),
                 "steps": [questions.step_json(item) for item in seen.planned],
                 "summary": count.to_json(),
+                "warnings": list(warnings),
             },
         )
         return
     console.print(plan_table(seen.planned))
-    console.print(str(count))
+    console.print(str(count) + (f"; {size(count.download)} to download" if count.cached else ""))
+    for warning in warnings:
+        console.print(warning, markup=False)
     _print_lock(seen, console)
 
 
@@ -106,12 +112,21 @@ def diff(recipe: str, old: str, new: str, console: Console) -> None:
     console.print(answers.figures_table(figures))
 
 
-def view(recipe: str, version: str) -> View:
-    """Plan a line as it is now; the version is the newest released one where none is named."""
+def view(
+    recipe: str,
+    version: str,
+    choice: Choice | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> View:
+    """Plan a line as it is now; the version is the newest released one where none is named.
+
+    No cache is asked without a ``choice``; ``tell`` hears what is wrong with it.
+    """
     line = lines.open_line(recipe)
     version = lines.parse_version(version) if version else lines.latest(line)
     now = line.resolve()
-    planned = lines.plan_line(line, line.steps_of(now, version))
+    cache = choice.open(line.store, line.recipe.name, tell) if choice else None
+    planned = lines.plan_line(line, line.steps_of(now, version), cache)
     return View(line=line, version=version, planned=planned, out_of_step=_out_of_step(line, now))
 
 
@@ -126,7 +141,10 @@ def _log_lines(store: Store, step: str, key: str) -> Iterator[str]:
     else:
         stone = store.tombstones.find(path.name)
         yield f"{run} and left no log"
-        yield str(stone) if stone else "a step without an image prints nothing"
+        if (done := store.realizations.get(key)) is not None and done.signed_by:
+            yield f"it ran elsewhere: the result came from a cache, signed by {done.signed_by}"
+        else:
+            yield str(stone) if stone else "a step without an image prints nothing"
 
 
 def _out_of_step(line: Line, now: locks.Lock) -> tuple[str, ...]:

@@ -6,7 +6,7 @@
 import functools
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recipes.formats import evidence
@@ -29,7 +29,7 @@ from release.images import Image, this_platform
 from release.images import find as find_image
 from release.lock import Lock, Pinned
 from release.plan import Graph, Planned, plan
-from release.realize import Check, Done, Executor, Listener, Runner
+from release.realize import Check, Done, Executor, Listener, Remote, Runner
 from release.recall import known, manifests
 from release.recipe import Recipe
 from release.store import Store, default_root, durable
@@ -175,7 +175,7 @@ def checkpoints(line: Line) -> Mapping[str, Path]:
     return found if len(found) == len(recipe.CHECKPOINTS) else {}
 
 
-def plan_line(line: Line, steps: Graph) -> tuple[Planned, ...]:
+def plan_line(line: Line, steps: Graph, cache: Remote | None = None) -> tuple[Planned, ...]:
     """Return the plan of ``steps``; nothing is built."""
     code = code_of(line, steps)
 
@@ -184,10 +184,13 @@ def plan_line(line: Line, steps: Graph) -> tuple[Planned, ...]:
         sources = {tree.digest: Manifest(tree) for tree in source_trees(line).values()}
         return {**sources, **manifests(code, line.images, uv_version())}
 
-    return plan(steps, site(line, code), known(line.store, line.recipe.name, now))
+    memory = known(line.store, line.recipe.name, now)
+    return plan(steps, site(line, code), replace(memory, offered=cache.offer) if cache else memory)
 
 
-def realize_line(line: Line, steps: Graph, listener: Listener) -> dict[str, Done]:
+def realize_line(
+    line: Line, steps: Graph, listener: Listener, cache: Remote | None = None
+) -> dict[str, Done]:
     """Bring the sources in and realize ``steps``. Raises what a step or a check raises.
 
     What it uses is kept from the garbage collector until the end of ``line.store.running()``,
@@ -196,7 +199,7 @@ def realize_line(line: Line, steps: Graph, listener: Listener) -> dict[str, Done
     code = code_of(line, steps)
     with durable.full_disk_is_clear(line.store.root), line.store.running():
         bring(line, steps, code, listener)
-        return executor(line, site(line, code), listener).realize(steps)
+        return executor(line, site(line, code), listener, cache).realize(steps)
 
 
 def bring(line: Line, steps: Graph, code: Mapping[str, Tree], listener: Listener) -> None:
@@ -206,7 +209,7 @@ def bring(line: Line, steps: Graph, code: Mapping[str, Tree], listener: Listener
     _fetch(line, steps, listener)
 
 
-def executor(line: Line, here: Site, listener: Listener) -> Executor:
+def executor(line: Line, here: Site, listener: Listener, cache: Remote | None = None) -> Executor:
     """Return what runs the steps of ``line``."""
     host = HostEngine(HOST_STEPS)
     local = LocalEngine(store=line.store, images=line.images, code_of=lambda does: _code(does, here))
@@ -224,6 +227,7 @@ def executor(line: Line, here: Site, listener: Listener) -> Executor:
         runner_of=runner_of,
         checks=_checks(option(line.recipe)),
         listener=listener,
+        remote=cache,
     )
 
 

@@ -10,6 +10,7 @@ from enum import Enum
 
 from release.derivation import Derivation, Site, Source, Step, derive
 from release.differences import Difference, ManifestOf, differences
+from release.digest import File
 from release.errors import UsageError
 
 
@@ -17,6 +18,7 @@ class Status(Enum):
     """What will happen to a step."""
 
     HIT = "hit"
+    CACHED = "cached"
     BUILD = "build"
     WAIT = "wait"
 
@@ -27,7 +29,8 @@ class Planned:
 
     ``differences`` are those from the step's last run, as far as its inputs are known;
     ``waits_for`` names the inputs that are not; ``gone`` says why a result that was there
-    once is there no more.
+    once is there no more. ``download`` counts the bytes that a cached result brings, those
+    of steps before it left out.
     """
 
     step: Step
@@ -38,6 +41,15 @@ class Planned:
     differences: tuple[Difference, ...] = ()
     waits_for: tuple[str, ...] = ()
     gone: str | None = None
+    download: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What a remote cache has for a key: the tree it gave, and its files that are not here."""
+
+    tree: str
+    lacks: frozenset[File]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,28 +95,32 @@ class Known:
 
     ``tree_of`` gives the tree of a key, ``last`` the derivation of a step's last run,
     ``manifest_of`` what a digest was taken from, ``gone`` why a key's result is no longer
-    there (for a sentence: "collected by gc on 2026-11-23").
+    there (for a sentence: "collected by gc on 2026-11-23"), ``offered`` what a remote cache has.
     """
 
     tree_of: Callable[[str], str | None]
     last: Callable[[str], Mapping[str, object] | None]
     manifest_of: ManifestOf = lambda _: None
     gone: Callable[[str], str | None] = lambda _: None
+    offered: Callable[[Derivation], Offer | None] = lambda _: None
 
 
 def plan(graph: Graph, site: Site, known: Known) -> tuple[Planned, ...]:
     """Return what will happen to each step of ``graph``, in order."""
     digests: dict[str, str] = {source.name: source.digest for source in graph.sources}
+    coming: set[File] = set()
     planned = []
     for step in graph.steps:
-        item = _plan_step(step, digests, site, known)
+        item = _plan_step(step, digests, site, known, coming)
         if item.tree is not None:
             digests[step.name] = item.tree
         planned.append(item)
     return tuple(planned)
 
 
-def _plan_step(step: Step, digests: Mapping[str, str], site: Site, known: Known) -> Planned:
+def _plan_step(
+    step: Step, digests: Mapping[str, str], site: Site, known: Known, coming: set[File]
+) -> Planned:
     inputs = {name: digests[made_by] for name, made_by in step.inputs.items() if made_by in digests}
     waits_for = tuple(sorted({made_by for made_by in step.inputs.values() if made_by not in digests}))
     if step.image is not None and step.image not in site.images:
@@ -133,6 +149,18 @@ def _plan_step(step: Step, digests: Mapping[str, str], site: Site, known: Known)
     tree = known.tree_of(derivation.key)
     if tree is not None:
         return Planned(step=step, status=Status.HIT, derivation=derivation, tree=tree, why="in the store")
+    offer = known.offered(derivation)
+    if offer is not None:
+        new = offer.lacks - coming
+        coming |= new
+        return Planned(
+            step=step,
+            status=Status.CACHED,
+            derivation=derivation,
+            tree=offer.tree,
+            why="in the cache",
+            download=sum(file.size for file in new),
+        )
     found = _differences(step, derivation, known)
     gone = known.gone(derivation.key)
     return Planned(

@@ -46,22 +46,28 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How many steps of a plan are in the store, will be built, or wait for those."""
+    """How many steps of a plan are in the store or in the cache, will be built, or wait for those.
+
+    ``download`` counts the bytes that the cached ones bring.
+    """
 
     hit: int
     build: int
     wait: int
+    cached: int = 0
+    download: int = 0
 
     def __str__(self) -> str:
-        steps = f"{self.hit + self.build + self.wait} steps"
-        if not self.build:
+        steps = f"{self.hit + self.cached + self.build + self.wait} steps"
+        if not self.build and not self.cached:
             return f"{steps}: all in the store, nothing to build"
+        cached = f", {self.cached} in the cache" if self.cached else ""
         waiting = f", {self.wait} after that" if self.wait else ""
-        return f"{steps}: {self.hit} in the store, {self.build} to build{waiting}"
+        return f"{steps}: {self.hit} in the store{cached}, {self.build} to build{waiting}"
 
     def to_json(self) -> dict[str, Json]:
         """Return the counts by name."""
-        return {"hit": self.hit, "build": self.build, "wait": self.wait}
+        return {name: getattr(self, name) for name in ("hit", "cached", "build", "wait", "download")}
 
 
 def why(step: str, planned: Sequence[Planned], last: Mapping[str, str], releases: Releases) -> Answer:
@@ -80,7 +86,7 @@ def why(step: str, planned: Sequence[Planned], last: Mapping[str, str], releases
             version for version, made in releases.items() if step in made and made[step].key == key
         ),
         causes=tuple(other for other in before if other.status is Status.BUILD),
-        follows=tuple(other.step.name for other in after if item.status is not Status.HIT),
+        follows=tuple(other.step.name for other in after if item.status in (Status.BUILD, Status.WAIT)),
     )
 
 
@@ -96,7 +102,13 @@ def find(step: str, planned: Sequence[Planned]) -> Planned:
 def summary(planned: Sequence[Planned]) -> Summary:
     """Count the steps of a plan."""
     count = [item.status for item in planned].count
-    return Summary(count(Status.HIT), count(Status.BUILD), count(Status.WAIT))
+    return Summary(
+        hit=count(Status.HIT),
+        build=count(Status.BUILD),
+        wait=count(Status.WAIT),
+        cached=count(Status.CACHED),
+        download=sum(item.download for item in planned),
+    )
 
 
 def step_json(item: Planned) -> dict[str, Json]:
@@ -108,6 +120,7 @@ def step_json(item: Planned) -> dict[str, Json]:
         "why": item.why,
         "waits_for": list(item.waits_for),
         "gone": item.gone,
+        "download": item.download,
         "differences": [difference.to_json() for difference in item.differences],
     }
 

@@ -3,11 +3,12 @@
 The one executor. Runners are handed to it; it knows neither containers nor Hubs.
 """
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from release.derivation import Derivation, Site, Step, derive
 from release.digest import Tree
 from release.errors import BuildError
 from release.hoststep import Input
-from release.plan import Graph
+from release.plan import Graph, Offer
 from release.store import Realization, Store, durable
 
 OUT = "out"
@@ -56,6 +57,25 @@ class Runner(Protocol):
         ...
 
 
+class Remote(Protocol):
+    """Has results of steps that were built elsewhere; what it gives can be believed.
+
+    It raises only what stops a release, such as a full disk.
+    """
+
+    def offer(self, derivation: Derivation) -> Offer | None:
+        """Return what there is for a derivation."""
+        ...
+
+    def pull(self, step: Step, derivation: Derivation, progress: Callable[[Update], None]) -> int | None:
+        """Put a result into the store; return the bytes that came, None when it did not come."""
+        ...
+
+    def push(self, key: str, progress: Callable[[Update], None]) -> None:
+        """Send a result of the store, where that is wanted."""
+        ...
+
+
 class Listener(Protocol):
     """Is told what happens; prints it, or not."""
 
@@ -78,7 +98,10 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """A finished step: its key, its tree, and whether it was built now."""
+    """A finished step: its key, its tree, and whether it was built now.
+
+    ``pulled`` counts the bytes that came from a remote cache, None when it was not asked.
+    """
 
     key: str
     tree: str
@@ -86,6 +109,14 @@ class Done:
     seconds: float
     built: bool
     isolation: Mapping[str, str]
+    pulled: int | None = None
+
+    @property
+    def how(self) -> str:
+        """One word for where the result comes from."""
+        if self.pulled is not None:
+            return "cached"
+        return "built" if self.built else "hit"
 
 
 Check = Callable[[Path], None]
@@ -102,6 +133,7 @@ class Executor:
     runner_of: Callable[[Step], Runner]
     checks: Mapping[str, Check]
     listener: Listener
+    remote: Remote | None = None
 
     def realize(self, graph: Graph) -> dict[str, Done]:
         """Realize each step of ``graph`` in order; return them by name.
@@ -114,6 +146,8 @@ class Executor:
         for step in graph.steps:
             inputs = {name: digests[made_by] for name, made_by in step.inputs.items()}
             done = self._realize_step(step, inputs)
+            if self.remote is not None:  # the lock of the key is free again: an upload keeps nobody waiting
+                self.remote.push(done.key, functools.partial(self.listener.progress, step))
             digests[step.name] = done.tree
             finished[step.name] = done
             self.listener.finished(step, done)
@@ -165,7 +199,17 @@ class Executor:
             if found is not None:
                 return found
             with durable.full_disk_is_clear(self.store.root):
-                return self._build(step, derivation, lock.fd)
+                return self._pulled(step, derivation) or self._build(step, derivation, lock.fd)
+
+    def _pulled(self, step: Step, derivation: Derivation) -> Done | None:
+        if self.remote is None or self.remote.offer(derivation) is None:
+            return None
+        self.listener.started(step, derivation.key)
+        began = time.monotonic()
+        count = self.remote.pull(step, derivation, functools.partial(self.listener.progress, step))
+        found = self._found(step, derivation.key) if count is not None else None
+        seconds = round(time.monotonic() - began, 3)
+        return replace(found, pulled=count, seconds=seconds) if found else None
 
     def _found(self, step: Step, key: str) -> Done | None:
         with self.store.gate.shared():

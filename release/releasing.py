@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recipes.formats.serving.budget import Budget
 from release import budget, seal, verdicts
 from release import line as lines
 from release import lock as locks
+from release.cache.choice import Choice
 from release.errors import LockError, MachineError
 from release.guard.nvml import open_gpus
 from release.guard.reading import pool
@@ -19,7 +21,7 @@ from release.hub.transaction import Outcome, Release, RepoTree, State, publish
 from release.line import Line
 from release.pipeline import SERVES
 from release.plan import Graph, Planned, Status
-from release.realize import Done
+from release.realize import Done, Remote
 from release.report.terminal import Terminal, budget_table, plan_table, rows_table, size
 from release.store import durable
 
@@ -37,22 +39,27 @@ class Prepared:
     done: Mapping[str, Done]
 
 
-def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *, dry_run: bool) -> None:
+NO_CACHE = Choice()
+
+
+def release_version(
+    recipe: str, version: str, hub: Path, terminal: Terminal, *, dry_run: bool, choice: Choice = NO_CACHE
+) -> None:
     """Release both repos of a line as one version, or print the plan."""
     lines.parse_version(version)
     began, inputs = time.time_ns(), lines.inputs(recipe)
     stamps = seal.look(inputs)
     line = lines.open_line(recipe)
+    cache = choice.open(line.store, line.recipe.name, terminal.say)
     if dry_run:
-        _print_plan(line, version, terminal)
+        _print_plan(line, version, cache, terminal)
         return
     steps = line.steps(version)
-    planned = lines.plan_line(line, steps)
+    planned = lines.plan_line(line, steps, cache)
     _require_memory(line, planned)
-    waiting = sum(item.status is not Status.HIT for item in planned)
-    terminal.say(_headline(line, version, len(planned), waiting))
+    terminal.say(_headline(line, version, planned))
     with line.store.running():
-        prepared = prepare(line, steps, version, terminal)
+        prepared = prepare(line, steps, version, terminal, cache)
         outcome = publish(FolderHub(hub), _release(prepared))
         lines.keep(line, version, prepared.done)
     _report(prepared, outcome, terminal)
@@ -70,25 +77,27 @@ def _require_memory(line: Line, planned: Sequence[Planned]) -> None:
             budget.require(f"smoke-{kind}", need)
 
 
-def _budgets(line: Line) -> Mapping[str, budget.Budget]:
+def _budgets(line: Line) -> Mapping[str, Budget]:
     """Return the memory of serving each tree; empty until both checkpoints are on this machine."""
     folders = lines.checkpoints(line)
     return budget.budgets(line.recipe, folders, pool(open_gpus())) if folders else {}
 
 
-def prepare(line: Line, steps: Graph, version: str, terminal: Terminal) -> Prepared:
+def prepare(
+    line: Line, steps: Graph, version: str, terminal: Terminal, cache: Remote | None = None
+) -> Prepared:
     """Build, prove, measure, gate and assemble both trees; whatever is there is not built again."""
     try:
-        done = lines.realize_line(line, steps, terminal)
+        done = lines.realize_line(line, steps, terminal, cache)
     finally:
         terminal.stop()
     return Prepared(line=line, steps=steps, version=version, done=done)
 
 
-def _print_plan(line: Line, version: str, terminal: Terminal) -> None:
+def _print_plan(line: Line, version: str, cache: Remote | None, terminal: Terminal) -> None:
     """Print the plan, also of a lock with unresolved entries, which it names."""
     lock = line.locked()
-    terminal.console.print(plan_table(lines.plan_line(line, line.steps_of(lock, version))))
+    terminal.console.print(plan_table(lines.plan_line(line, line.steps_of(lock, version), cache)))
     if counted := _budgets(line):
         terminal.console.print(budget_table(counted))
     else:
@@ -129,17 +138,24 @@ def _report(prepared: Prepared, outcome: Outcome, terminal: Terminal) -> None:
     terminal.say("to check one: cd into it, then: sha256sum --check SHA256SUMS")
 
 
-def _headline(line: Line, version: str, steps: int, waiting: int) -> str:
-    return f"{line.recipe.name} {version}: {steps} steps, {waiting} to build"
+def _headline(line: Line, version: str, planned: Sequence[Planned]) -> str:
+    status = [item.status for item in planned]
+    waiting = len(planned) - status.count(Status.HIT) - status.count(Status.CACHED)
+    said = f"{line.recipe.name} {version}: {len(planned)} steps, {waiting} to build"
+    if not status.count(Status.CACHED):
+        return said
+    download = size(sum(item.download for item in planned))
+    return f"{said}, {status.count(Status.CACHED)} in the cache ({download} to download)"
 
 
 def _said_next_time(prepared: Prepared, outcome: Outcome) -> str:
     """Return what the same release prints while nothing changes."""
     said = io.StringIO()
     terminal = Terminal(out=said)
-    terminal.say(_headline(prepared.line, prepared.version, len(prepared.steps.steps), 0))
+    version = f"{prepared.line.recipe.name} {prepared.version}"
+    terminal.say(f"{version}: {len(prepared.steps.steps)} steps, 0 to build")
     for step in prepared.steps.steps:
-        terminal.finished(step, replace(prepared.done[step.name], built=False))
+        terminal.finished(step, replace(prepared.done[step.name], built=False, pulled=None))
     _report(prepared, replace(outcome, state=State.ALREADY), terminal)
     return said.getvalue()
 
@@ -161,14 +177,26 @@ def _steps_table(prepared: Prepared) -> "Table":
         (
             name,
             done.key[:8],
-            "built" if done.built else "hit",
+            done.how,
             size(done.size),
             f"{done.seconds:.1f}",
             ", ".join(done.isolation.values()),
         )
         for name, done in prepared.done.items()
     ]
-    return rows_table("steps", ("step", "key", "", "size", "seconds", "isolation"), rows)
+    return rows_table(
+        f"steps: {_counts(tuple(prepared.done.values()))}",
+        ("step", "key", "", "size", "seconds", "isolation"),
+        rows,
+    )
+
+
+def _counts(done: Sequence[Done]) -> str:
+    """Count where results come from: "2 built, 10 in the store, 3 from the cache (1.2 MB)"."""
+    how = [step.how for step in done]
+    said = f"{how.count('built')} built, {how.count('hit')} in the store"
+    pulled = sum(step.pulled or 0 for step in done)
+    return f"{said}, {how.count('cached')} from the cache ({size(pulled)})" if "cached" in how else said
 
 
 def _verdict_tables(prepared: Prepared) -> "tuple[Table, Table]":

@@ -73,6 +73,8 @@ def _headline(answer: Answer) -> str:
     match item.status:
         case Status.HIT:
             return "is in the store: nothing that it depends on differs from a run that finished"
+        case Status.CACHED:
+            return f"is in the cache: {size(item.download)} to download"
         case Status.BUILD:
             reason = item.gone if item.differences else item.why
             return f"will be built: {reason}" if reason else "will be built"

@@ -58,6 +58,7 @@ class Terminal:
             self._line(step.name, key, "starting", "")
             self._spoke = time.monotonic()
             return
+        self.stop()  # a pull that came to nothing was started before
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (TextColumn("  {task.description}"), BarColumn(24), TimeElapsedColumn())
@@ -87,8 +88,7 @@ class Terminal:
     def finished(self, step: Step, done: Done) -> None:
         """Print the step's line."""
         self.stop()
-        how = "built" if done.built else "hit"
-        self._line(step.name, done.key, how, f"{size(done.size):>9}  {done.seconds:6.1f} s")
+        self._line(step.name, done.key, done.how, f"{size(done.size):>9}  {done.seconds:6.1f} s")
 
     def stop(self) -> None:
         """Take the bar away."""
@@ -105,8 +105,9 @@ def plan_table(planned: Sequence[Planned]) -> "Table":
     table = _table("plan", "step", "key", "", "why")
     for item in planned:
         key = item.derivation.key[:8] if item.derivation else "-"
-        style = "green" if item.status is Status.HIT else "yellow"
-        table.add_row(item.step.name, key, f"[{style}]{item.status.value}[/]", item.why)
+        style = "green" if item.status in (Status.HIT, Status.CACHED) else "yellow"
+        why = f"{item.why}, {size(item.download)} to download" if item.status is Status.CACHED else item.why
+        table.add_row(item.step.name, key, f"[{style}]{item.status.value}[/]", why)
     return table
 
 

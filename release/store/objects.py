@@ -64,8 +64,8 @@ class Objects:
         path.chmod(READ_ONLY)
         with durable.full_disk_is_clear(path):
             durable.sync_file(path)
-        _drop_pages(path)
-        self._place(path, file)
+        drop_pages(path)
+        self.place(path, file)
 
     def copy_in(
         self,
@@ -98,10 +98,11 @@ class Objects:
             if isinstance(error, FileNotFoundError) and not source.exists():
                 raise _changed(source, expected) from error
             raise
-        _drop_pages(partial)
-        self._place(partial, expected)
+        drop_pages(partial)
+        self.place(partial, expected)
 
-    def _place(self, path: Path, file: File) -> None:
+    def place(self, path: Path, file: File) -> None:
+        """Rename a flushed, read-only file in whose digest is known. ``path`` is gone after."""
         target = self.path(file.sha256)
         if self.has(file):
             durable.sync_folder(target.parent)  # whoever renamed it in may not have come so far
@@ -197,7 +198,7 @@ def _copy_hashed(source: Path, target: Path, read: Callable[[int], None]) -> str
     return digest.hexdigest()
 
 
-def _drop_pages(path: Path) -> None:
+def drop_pages(path: Path) -> None:
     """Take a flushed file's pages from the cache: on unified memory they are the GPU's."""
     fd = os.open(path, os.O_RDONLY)
     try:

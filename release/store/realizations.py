@@ -15,7 +15,8 @@ class Realization:
     """One finished step: its key, the tree it gave, and facts about the run.
 
     ``seconds`` is wall time; ``isolation`` says what the engine enforced. Neither is
-    part of the key.
+    part of the key. ``signed_by`` names the signer when a remote cache gave it, else it was
+    built here.
     """
 
     key: str
@@ -25,6 +26,7 @@ class Realization:
     seconds: float
     engine: str
     isolation: Mapping[str, str] = field(default_factory=dict)
+    signed_by: str | None = None
     format: int = FORMAT
 
     @property

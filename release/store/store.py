@@ -28,6 +28,7 @@ from recipes.formats.step import TREE_FILE, Taken, parse_tree
 from release.digest import File, Tree, check_path
 from release.errors import BuildError, MachineError
 from release.store import durable
+from release.store.arrivals import Arrivals
 from release.store.locks import KeyLock
 from release.store.logs import Logs
 from release.store.manifests import Manifest, Manifests
@@ -171,6 +172,21 @@ class Store:
                 unchanged = functools.partial(self.stat_cache.holds, at, file) if known else None
                 self.objects.copy_in(at, file, read, unchanged)
             return self.put_tree(tree)
+
+    def admit(self, arrivals: Arrivals, tree: Tree) -> tuple[File, ...]:
+        """Take a tree in whose new files arrived from elsewhere; return those that still lack.
+
+        Nothing is taken in while one lacks. The collector may take an object that was here
+        a moment ago: bring what is returned, and ask again.
+        """
+        with self.gate.shared():
+            away = [file for file in dict.fromkeys(tree.files.values()) if not self.objects.has(file)]
+            missing = tuple(file for file in away if not arrivals.has(file))
+            if not missing:
+                for file in away:
+                    self.objects.place(arrivals.path(file), file)
+                self.put_tree(tree)
+            return missing
 
     def folder(self, digest: str, name: str) -> Path:
         """Return a read-only folder that shows a tree, made of hard links on first use."""

@@ -170,7 +170,7 @@ def test_machines_read_the_same_answers(home: Path) -> None:
     console = Console(file=out, width=40)
     inquiry.status(str(home), "", console, as_json=True)
     status = json.loads(out.getvalue())
-    assert status["summary"] == {"hit": 9, "build": 2, "wait": 5}
+    assert status["summary"] == {"hit": 9, "cached": 0, "build": 2, "wait": 5, "download": 0}
     assert status["lock_out_of_step"]
     by_name = {step["step"]: step for step in status["steps"]}
     assert by_name["smoke-nvfp4"]["differences"][0]["files"] == ["prompts.jsonl changed"]

@@ -1,0 +1,1 @@
+"""The remote cache: what is believed, what is sent, what a wrong answer costs."""
