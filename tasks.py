@@ -14,6 +14,10 @@ from invoke.tasks import Task
 # invoke keeps Python from writing bytecode; without it each command compiles the project anew.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
+if sys.getfilesystemencoding() != "utf-8":
+    # What stands in a key or on a card must not depend on the shell's locale: all text is UTF-8.
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 (itself)
+
 P = ParamSpec("P")
 
 PROJECT = Path(__file__).resolve().parent

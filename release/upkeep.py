@@ -57,7 +57,8 @@ def collect(terminal: Terminal, *, keep: int | None, dry_run: bool) -> None:
         terminal.console.print("waiting for a release that writes to the store at this moment", markup=False)
 
     found = gc.collect(store, keep=keep, dry_run=dry_run, waiting=waiting)
-    terminal.console.print(report.garbage_table(found))
+    if found.garbage:
+        terminal.console.print(report.garbage_table(found))
     for text in report.garbage_lines(found, store.root, dry_run=dry_run):
         terminal.console.print(text, markup=False)
 

@@ -218,6 +218,13 @@ def test_a_comment_in_the_host_code_runs_nothing(copy: Copy) -> None:
     assert {step["status"] for step in steps} == {"hit"}
 
 
+def test_the_locale_of_the_shell_runs_nothing(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A recipe holds more than ASCII: read in another encoding it would be another recipe.
+    for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert {step["status"] for step in copy.ask("status")["steps"]} == {"hit"}
+
+
 def test_a_changed_file_of_a_steps_code_is_named(copy: Copy) -> None:
     file = copy.root / "recipes" / "steps" / "smoke" / "battery.py"
     file.write_text(file.read_text() + "# a comment\n")
