@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+for name in ("GRAFTSMITH_CACHE", "GRAFTSMITH_CACHE_KEY", "GRAFTSMITH_CACHE_TRUST"):
+    os.environ.pop(name, None)  # tests build; what a developer's cache holds is not what they show
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 # The local Hub speaks LFS; the client reads this once, when it is imported.

@@ -2,9 +2,10 @@
 
 import pytest
 
-from release.derivation import Site, Source, Step, derive
+from release.derivation import Derivation, Site, Source, Step, derive
+from release.digest import File
 from release.errors import UsageError
-from release.plan import Graph, Known, Status, plan
+from release.plan import Graph, Known, Offer, Status, plan
 
 SITE = Site(code={"work": "1"}, images={}, platform="linux/amd64", machine={})
 FIRST = Step(name="first", does="work", inputs={"in": "source"})
@@ -63,3 +64,30 @@ def test_a_target_that_is_no_step_is_answered_with_those_there_are() -> None:
     with pytest.raises(UsageError, match="no step 'third'") as error:
         GRAPH.only(("third",))
     assert error.value.hint == "use one of: first, second"
+
+
+def test_a_cached_step_gives_the_next_one_its_key_and_shared_bytes_are_counted_once() -> None:
+    body, head = File("b" * 64, 100), File("c" * 64, 7)
+    first = derive(FIRST, {"in": "5"}, SITE).key
+    second = derive(SECOND, {"in": "7"}, SITE).key
+    offers = {
+        first: Offer(tree="7", lacks=frozenset({body})),
+        second: Offer(tree="8", lacks=frozenset({body, head})),
+    }
+    known = Known(tree_of=lambda _: None, last=lambda _: None, offered=lambda made: offers.get(made.key))
+    planned = plan(GRAPH, SITE, known)
+    assert [(item.status, item.tree, item.download) for item in planned] == [
+        (Status.CACHED, "7", 100),
+        (Status.CACHED, "8", 7),
+    ]
+
+
+def test_what_is_in_the_store_is_not_asked_of_the_cache() -> None:
+    key = derive(FIRST, {"in": "5"}, SITE).key
+
+    def offered(made: Derivation) -> Offer | None:
+        assert made.key != key
+        return None
+
+    planned = plan(GRAPH, SITE, Known(tree_of={key: "7"}.get, last=lambda _: None, offered=offered))
+    assert [item.status for item in planned] == [Status.HIT, Status.BUILD]

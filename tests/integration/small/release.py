@@ -5,7 +5,8 @@
 It is the pipeline's own graph on the tiny line. What a model run or a server makes
 (calibration, figures, card) is taken as a source; every other step runs for real, in the
 local engine. ROOT holds ``store/``, ``hub/`` and ``made/`` (those sources). The last line
-printed is a JSON report.
+printed is a JSON report. GRAFTSMITH_CACHE names a remote cache, as it does for a user;
+SMALL_CACHE_PUSH pushes to it.
 """
 
 import json
@@ -20,6 +21,7 @@ from pathlib import Path
 from recipes.formats.progress import Update
 from release import digest, pipeline
 from release import line as lines
+from release.cache.choice import Choice
 from release.derivation import Source, Step
 from release.errors import GraftsmithError
 from release.hub.folder import FolderHub
@@ -54,6 +56,7 @@ class Report:
     sums: tuple[str, ...]
     state: str
     hashed: int
+    cached: tuple[str, ...]
 
     @property
     def digests(self) -> tuple[object, object]:
@@ -134,7 +137,9 @@ def release(root: Path, version: str = "1.0.0") -> Report:
     os.environ["GRAFTSMITH_STORE"] = str(root / "store")
     line, steps = open_small(root, version)
     ear = Ear()
-    done = lines.realize_line(line, steps, ear)
+    choice = Choice(push=bool(os.environ.get("SMALL_CACHE_PUSH")))
+    cache = choice.open(line.store, line.recipe.name, lambda text: print(text, file=sys.stderr))  # noqa: T201
+    done = lines.realize_line(line, steps, ear, cache)
     repos = line.recipe.repos
     trees = tuple(
         _repo_tree(line.store, done, f"assemble-{kind}", repo)
@@ -149,6 +154,7 @@ def release(root: Path, version: str = "1.0.0") -> Report:
         sums=tuple(repo.sums for repo in outcome.repos),
         state=outcome.state.value,
         hashed=digest.hashed.bytes,
+        cached=tuple(name for name, step in done.items() if step.pulled is not None),
     )
 
 
