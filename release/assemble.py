@@ -28,7 +28,7 @@ WHOLE = ("tree", "card")
 """Inputs whose every file is part of the release."""
 
 EVIDENCE = {
-    "prove": ("evidence.json", "ledger.json"),
+    "prove": ("evidence.json", "ledger.json", "ledger.svg"),
     "gate": ("verdicts.json",),
     "sbom": ("sbom.cdx.json",),
     "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
@@ -39,6 +39,8 @@ CALIBRATION = {"calibrate": ("calibration.json", "evidence.json")}
 
 SUFFIXES = (".safetensors", ".json", ".jsonl", ".jinja", ".md", ".txt")
 NAMES = ("LICENSE", "NOTICE", SUMS_FILE)
+PICTURES = ("evidence/prove/ledger.svg",)
+"""By their whole path: an SVG may hold a script, and only of this one we know that it does not."""
 
 
 def assemble(inputs: Inputs, params: Params) -> Result:
@@ -107,7 +109,7 @@ def _evidence(inputs: Inputs, kind: str) -> Mapping[str, Taken]:
 def _refuse_unexpected(path: str) -> None:
     parts = PurePosixPath(path).parts
     hidden = any(part.startswith(".") for part in parts)
-    if hidden or not (parts[-1] in NAMES or parts[-1].endswith(SUFFIXES)):
+    if hidden or not (path in PICTURES or parts[-1] in NAMES or parts[-1].endswith(SUFFIXES)):
         raise ConfigError(
             f"{path}: no release holds such a file",
             why=f"Only {', '.join(SUFFIXES)} and {', '.join(NAMES)} are published: nothing that can run.",

@@ -15,6 +15,7 @@ from release.card.facts import CardFacts, DraftHead
 from release.card.figures import NVFP4, Figure, Row, required, rows
 from release.card.ledger import Ledger
 from release.card.licences import Licensed, closure
+from release.card.lineage import Lineage, read_lineage
 from release.card.markdown import escape
 from release.card.profile import Profile, read_profile
 from release.errors import ConfigError, GateError, ProofError
@@ -76,6 +77,7 @@ class Context:
     facts: CardFacts
     licences: tuple[Licensed, ...]
     architecture: Architecture
+    lineage: Lineage | None
     ignore: tuple[str, ...]
     gates_packed: bool
     ledgers: Mapping[str, Ledger]
@@ -117,6 +119,7 @@ def build(
         facts=facts,
         licences=closure(facts),
         architecture=architecture,
+        lineage=read_lineage(found.evidence["prove"].facts),
         ignore=ignore,
         gates_packed=found.evidence["prove"].facts.get("in_proj_ab") == "nvfp4",
         ledgers=found.ledgers,

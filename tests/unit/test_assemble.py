@@ -24,7 +24,7 @@ FILES = {
     "tree": ("config.json", "model.safetensors", "merges.txt", "chat_template.jinja"),
     "sibling": ("config.json",),
     "card": ("README.md", "LICENSE", "NOTICE"),
-    "prove": ("evidence.json", "ledger.json"),
+    "prove": ("evidence.json", "ledger.json", "ledger.svg"),
     "gate": ("verdicts.json",),
     "sbom": ("sbom.cdx.json",),
     "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
@@ -66,7 +66,7 @@ def test_coreutils_can_check_the_release(tmp_path: Path) -> None:
 def test_evidence_stands_by_its_step(tmp_path: Path) -> None:
     taken = _assemble(tmp_path).taken
     assert taken["evidence/gate/verdicts.json"].input == "gate"
-    assert "evidence/calibrate/calibration.json" in taken
+    assert "evidence/calibrate/calibration.json" in taken and "evidence/prove/ledger.svg" in taken
     assert "evidence/smoke-master/replies.jsonl" in taken
 
 
@@ -100,7 +100,9 @@ def test_both_repos_promise_the_same(tmp_path: Path) -> None:
     assert found[0].promises(found[1])
 
 
-@pytest.mark.parametrize("path", ["modeling.py", "pytorch_model.bin", ".env", "a/.git.json", "run.sh", "x"])
+@pytest.mark.parametrize(
+    "path", ["modeling.py", "weights.bin", "logo.svg", ".env", "a/.git.json", "run.sh", "x"]
+)
 def test_a_file_that_no_release_holds_is_refused(path: str, tmp_path: Path) -> None:
     write(tmp_path / "tree" / path, "x")
     with pytest.raises(ConfigError, match="no release holds such a file"):

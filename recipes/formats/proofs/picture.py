@@ -17,39 +17,43 @@ PICTURE_FILE = "ledger.svg"
 
 # Codes first, then what was left alone: the eye compares the left ends.
 _PRECISIONS = {CODES: "NVFP4", BLOCK_SCALES: "scales", GLOBAL_SCALES: "scales"}
+# Dark enough for white letters on them (4.5 to 1), and to be told apart on white and on black.
 _CLASSES: dict[Kind, tuple[str, str]] = {
-    Kind.MLP: ("MLP", "#4c78a8"),
-    Kind.LINEAR_ATTENTION: ("linear attention", "#54a24b"),
-    Kind.FULL_ATTENTION: ("full attention", "#b279a2"),
-    Kind.EMBEDDING: ("embedding", "#e49444"),
-    Kind.LM_HEAD: ("output head", "#d1605e"),
-    Kind.VISION: ("vision tower", "#59a5a8"),
-    Kind.MTP: ("draft head", "#d5a021"),
-    Kind.CONV1D: ("conv1d", "#9c755f"),
-    Kind.NORM: ("norms", "#8c8c8c"),
-    Kind.OTHER: ("other", "#777777"),
+    Kind.MLP: ("MLP", "#3d6b9e"),
+    Kind.LINEAR_ATTENTION: ("linear attention", "#3a7d34"),
+    Kind.FULL_ATTENTION: ("full attention", "#8f5a93"),
+    Kind.EMBEDDING: ("embedding", "#a85d14"),
+    Kind.LM_HEAD: ("output head", "#b84340"),
+    Kind.VISION: ("vision tower", "#287a7e"),
+    Kind.MTP: ("draft head", "#8a6b0c"),
+    Kind.CONV1D: ("conv1d", "#7d5f4c"),
+    Kind.NORM: ("norms", "#6b6b6b"),
+    Kind.OTHER: ("other", "#555555"),
 }
-_SCALES_COLOUR = "#9aa5b1"
+_SCALES_COLOUR = "#69737f"
 _TITLES = {"nvfp4": "NVFP4", "master": "BF16 master"}
+# How strong the stripe below a bar is: the fewer bits, the stronger.
+_STRENGTHS = {"NVFP4": "0.9", "scales": "0.5"}
+_PLAIN_STRENGTH = "0.2"
 
-_WIDTH, _LEFT, _RIGHT = 880, 16, 16
-_BAR, _ROW, _TOP = 34, 92, 20
-_LEGEND_ROW, _LEGEND_COLUMN = 20, 212
-# A label is drawn where about this many pixels a letter are there.
-_LETTER = 7.2
+# Narrow, so that letters can still be read where a card is shown on a phone.
+_WIDTH, _SIDE = 600, 16
+_BAR, _STRIPE, _ROW, _TOP = 34, 6, 96, 22
+_LEGEND_ROW, _LEGEND_COLUMN, _COLUMNS = 21, 284, 2
+# About as many pixels as a letter takes.
+_LETTER = 7.4
 
 _STYLE = """\
-text { font: 13px system-ui, sans-serif; fill: #1f2328 }
-.small { font-size: 12px; fill: #59636e }
-.in { fill: #fff; font-size: 12px }
-.line { stroke: #59636e }
-rect { stroke: #fff; stroke-width: .6 }
+text { font: 14px system-ui, sans-serif; fill: #1f2328 }
+.small { font-size: 13px; fill: #59636e }
+.in { fill: #fff; font-size: 13px }
+.stripe { fill: #1f2328 }
+.bar { stroke: #fff; stroke-width: .6 }
 @media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3 }
+  text, .stripe { fill: #e6edf3 }
   .small { fill: #9198a1 }
   .in { fill: #fff }
-  .line { stroke: #9198a1 }
-  rect { stroke: #0d1117 }
+  .bar { stroke: #0d1117 }
 }"""
 
 
@@ -67,10 +71,11 @@ def draw(ledgers: Sequence[Ledger]) -> str:
     """Return the picture of ``ledgers`` as SVG text; equal ledgers give equal text."""
     widest = max((ledger.totals.bytes for ledger in ledgers), default=0) or 1
     legend = _legend(ledgers)
-    height = _TOP + _ROW * len(ledgers) + _LEGEND_ROW * ((len(legend) + 3) // 4) + 8
+    height = _TOP + _ROW * len(ledgers) + _LEGEND_ROW * -(-len(legend) // _COLUMNS) + 4
     words = "; ".join(f"{_title(ledger)} {_size(ledger.totals.bytes)}" for ledger in ledgers)
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
+        f'viewBox="0 0 {_WIDTH} {height}" role="img" '
         f'aria-label="{escape(f"Bytes by precision and module: {words}")}">',
         f"<style>{_STYLE}</style>",
     ]
@@ -81,42 +86,41 @@ def draw(ledgers: Sequence[Ledger]) -> str:
 
 
 def _bar(ledger: Ledger, top: int, widest: int) -> Iterator[str]:
-    per_byte = (_WIDTH - _LEFT - _RIGHT) / widest
+    per_byte = (_WIDTH - 2 * _SIDE) / widest
     yield (
-        f'<text x="{_LEFT}" y="{top}">{escape(_title(ledger))}: {_size(ledger.totals.bytes)}, '
+        f'<text x="{_SIDE}" y="{top}">{escape(_title(ledger))}: {_size(ledger.totals.bytes)}, '
         f"{_count(ledger.totals.parameters)} parameters, {ledger.totals.tensors} tensors</text>"
     )
     segments = _segments(ledger)
-    at = float(_LEFT)
+    at = float(_SIDE)
     for segment in segments:
         width = segment.size * per_byte
         yield (
-            f'<rect x="{at:.2f}" y="{top + 8}" width="{width:.2f}" height="{_BAR}" fill="{segment.colour}">'
-            f"<title>{escape(segment.title)}, {segment.precision}: {_size(segment.size)}</title></rect>"
+            f'<rect class="bar" x="{at:.2f}" y="{top + 8}" width="{width:.2f}" height="{_BAR}" '
+            f'fill="{segment.colour}"><title>{escape(segment.title)}, {segment.precision}: '
+            f"{_size(segment.size)}</title></rect>"
         )
         if width > _LETTER * len(segment.title) + 8:
             yield (
-                f'<text class="in" x="{at + width / 2:.2f}" y="{top + 8 + _BAR / 2 + 4:.0f}" '
+                f'<text class="in" x="{at + width / 2:.2f}" y="{top + 8 + _BAR / 2 + 5:.0f}" '
                 f'text-anchor="middle">{escape(segment.title)}</text>'
             )
         at += width
-    yield from _braces(segments, top + 8 + _BAR, per_byte)
+    yield from _stripe(segments, top + 8 + _BAR + 3, per_byte)
 
 
-def _braces(segments: Sequence[_Segment], top: int, per_byte: float) -> Iterator[str]:
-    """Draw below a bar which part of it has which precision; a part too small for words has none."""
-    at = float(_LEFT)
+def _stripe(segments: Sequence[_Segment], top: int, per_byte: float) -> Iterator[str]:
+    """Draw below a bar which part of it has which precision, and below that how much that is."""
+    at, words_at = float(_SIDE), float(_SIDE)
     for precision in dict.fromkeys(segment.precision for segment in segments):
         size = sum(segment.size for segment in segments if segment.precision == precision)
-        width = size * per_byte
-        words = f"{precision} {_size(size)}"
-        if width > _LETTER * len(words):
-            yield (
-                f'<path class="line" fill="none" d="M{at + 1:.2f} {top + 4}v4h{width - 2:.2f}v-4"/>'
-                f'<text class="small" x="{at + width / 2:.2f}" y="{top + 22}" text-anchor="middle">'
-                f"{words}</text>"
-            )
-        at += width
+        words, strength = f"{precision} {_size(size)}", _STRENGTHS.get(precision, _PLAIN_STRENGTH)
+        mark = f'<rect class="stripe" fill-opacity="{strength}"'
+        yield f'{mark} x="{at:.2f}" y="{top}" width="{size * per_byte:.2f}" height="{_STRIPE}"/>'
+        yield f'{mark} x="{words_at:.1f}" y="{top + 13}" width="10" height="10"/>'
+        yield f'<text class="small" x="{words_at + 15:.1f}" y="{top + 23}">{escape(words)}</text>'
+        at += size * per_byte
+        words_at += 15 + _LETTER * len(words) + 16
 
 
 def _segments(ledger: Ledger) -> list[_Segment]:
@@ -150,9 +154,9 @@ def _legend(ledgers: Sequence[Ledger]) -> list[tuple[str, str]]:
 
 def _legend_lines(legend: Sequence[tuple[str, str]], top: int) -> Iterator[str]:
     for number, (words, colour) in enumerate(legend):
-        x, y = _LEFT + number % 4 * _LEGEND_COLUMN, top + number // 4 * _LEGEND_ROW
+        x, y = _SIDE + number % _COLUMNS * _LEGEND_COLUMN, top + number // _COLUMNS * _LEGEND_ROW
         yield f'<rect x="{x}" y="{y}" width="12" height="12" rx="2" fill="{colour}"/>'
-        yield f'<text class="small" x="{x + 18}" y="{y + 10}">{escape(words)}</text>'
+        yield f'<text class="small" x="{x + 18}" y="{y + 11}">{escape(words)}</text>'
 
 
 def _title(ledger: Ledger) -> str:

@@ -23,6 +23,16 @@ PROOFS = (
     ("repack", "29 Linears, 0 bytes differ"),
 )
 
+LINEAGE: Json = {
+    "compared": "every tensor of the base",
+    "vision_frozen": True,
+    "classes": {
+        "mlp": {"equal": 0, "changed": 12, "only_base": 0, "only_master": 0},
+        "mtp": {"equal": 0, "changed": 0, "only_base": 15, "only_master": 0},
+        "vision": {"equal": 44, "changed": 0, "only_base": 0, "only_master": 0},
+    },
+}
+
 CARD: dict[str, Json] = {
     "title": "Graftsmith Tiny",
     "author": "the graftsmith authors",
@@ -101,6 +111,7 @@ class Case:
     acceptance: dict[str, float] = field(default_factory=lambda: {"nvfp4": 2.65, "master": 2.66})
     lm_head: str = "BF16"
     extra_flags: list[str] = field(default_factory=list)
+    lineage: Json = field(default_factory=lambda: LINEAGE)
     how: str = "1 + accepted / drafts over 812 drafts in 36 replies"
     gates: list[Json] = field(
         default_factory=lambda: [
@@ -138,7 +149,7 @@ class Case:
                 Proof(name=name, holds=holds, compared="bytes", found=found[name] if holds else "3 differ")
                 for name, holds in self.proofs.items()
             ),
-            facts={"in_proj_ab": "nvfp4"},
+            facts={"in_proj_ab": "nvfp4", "lineage": self.lineage},
         )
 
     def _smoke(self, kind: str) -> Evidence:

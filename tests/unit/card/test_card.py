@@ -107,6 +107,19 @@ def test_a_claim_without_evidence_is_not_rendered(
         _render(tmp_path, "nvfp4", case)
 
 
+def test_the_card_says_which_lineage_was_proved(tmp_path: Path) -> None:
+    whole = _render(tmp_path / "whole", "master", Case())["README.md"]
+    assert "every tensor of the base; 44 tensors equal, 12 changed, 15 in the base alone |" in whole
+    case = Case()
+    case.lineage = {"compared": "the base's draft head and vision tower alone", "classes": {}}
+    assert "tower alone; 0 tensors equal" in _render(tmp_path / "part", "master", case)["README.md"]
+    case.lineage = None
+    assert "Master and base" not in _render(tmp_path / "none", "master", case)["README.md"]
+    case.lineage = {"compared": "x", "classes": {"mlp": {"equal": "many"}}}
+    with pytest.raises(ConfigError, match=r"facts\.lineage"):
+        _render(tmp_path / "bad", "master", case)
+
+
 def test_a_re_aligned_head_is_said_to_be_one_only_when_its_bytes_differ(tmp_path: Path) -> None:
     case = Case()
     card = _with("nvfp4", draft_head="realigned")
