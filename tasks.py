@@ -18,6 +18,7 @@ P = ParamSpec("P")
 
 PROJECT = Path(__file__).resolve().parent
 HUB = str(PROJECT / "dist" / "hub")
+LOCAL = "local"
 
 
 def command(
@@ -92,12 +93,12 @@ def why(context: Context, step: str, recipe: str = "tiny", version: str = "", js
 
 
 @command
-def build(context: Context, recipe: str = "tiny", step: str = "prove") -> None:
+def build(context: Context, recipe: str = "tiny", step: str = "prove", engine: str = LOCAL) -> None:
     """Build the trees up to a step (default: prove; both trees configured and proved).
 
     Example: invoke build --step quantize
     """
-    _realize(recipe, "0.0.0", (step,))
+    _realize(recipe, "0.0.0", (step,), engine)
 
 
 @command
@@ -115,12 +116,12 @@ def rebuild(
 
 
 @command
-def smoke(context: Context, recipe: str = "tiny") -> None:
+def smoke(context: Context, recipe: str = "tiny", engine: str = LOCAL) -> None:
     """Serve both trees, measure, and hold the figures against the gates.
 
-    Example: invoke smoke
+    Example: invoke smoke --engine docker
     """
-    _realize(recipe, "0.0.0", ("gate",))
+    _realize(recipe, "0.0.0", ("gate",), engine)
 
 
 @command
@@ -158,9 +159,14 @@ def card(context: Context, version: str, recipe: str = "tiny") -> None:
 
 @command
 def release(
-    context: Context, version: str, recipe: str = "tiny", hub: str = HUB, dry_run: bool = False
+    context: Context,
+    version: str,
+    recipe: str = "tiny",
+    hub: str = HUB,
+    dry_run: bool = False,
+    engine: str = LOCAL,
 ) -> None:
-    """Release both repos of a line as one version (--dry-run: print the plan).
+    """Release both repos of a line as one version (--dry-run: print the plan; --engine local or docker).
 
     Example: invoke release --version 0.1.0
     """
@@ -176,7 +182,7 @@ def release(
     from release.releasing import release_version
     from release.report.terminal import Terminal
 
-    release_version(recipe, version, where, Terminal(), dry_run=dry_run)
+    release_version(recipe, version, where, Terminal(), dry_run=dry_run, engine=engine)
 
 
 @command
@@ -226,11 +232,11 @@ def lint(context: Context) -> None:
             context.run(f"{tools}/{line}")
 
 
-def _realize(recipe: str, version: str, targets: tuple[str, ...]) -> None:
+def _realize(recipe: str, version: str, targets: tuple[str, ...], engine: str = LOCAL) -> None:
     from release.line import open_line, parse_version, realize_line
     from release.report.terminal import Terminal
 
-    line = open_line(recipe)
+    line = open_line(recipe, engine)
     steps = line.steps(parse_version(version)).only(targets)
     terminal = Terminal()
     try:

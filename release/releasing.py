@@ -33,12 +33,20 @@ class Prepared:
     done: Mapping[str, Done]
 
 
-def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *, dry_run: bool) -> None:
+def release_version(
+    recipe: str,
+    version: str,
+    hub: Path,
+    terminal: Terminal,
+    *,
+    dry_run: bool,
+    engine: str = lines.LOCAL,
+) -> None:
     """Release both repos of a line as one version, or print the plan."""
     lines.parse_version(version)
     began, inputs = time.time_ns(), lines.inputs(recipe)
     stamps = seal.look(inputs)
-    line = lines.open_line(recipe)
+    line = lines.open_line(recipe, engine)
     steps = line.steps(version)
     planned = lines.plan_line(line, steps)
     if dry_run:
