@@ -1,6 +1,7 @@
 """What can I do? The tasks of graftsmith; ``invoke --list`` shows them."""
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -43,7 +44,8 @@ def command(
                 raise
             _stop(f"internal error: {type(error).__name__}: {error}\n→ run again with: invoke --debug …", 1)
 
-    return Task(run)
+    named = "name" in inspect.signature(function).parameters  # what may be typed without its flag
+    return Task(run, positional=["name"] if named else None)
 
 
 @command
@@ -90,6 +92,36 @@ def why(context: Context, step: str, recipe: str = "tiny", version: str = "", js
     from release.report.terminal import Terminal
 
     ask(recipe, step, version, Terminal().console, as_json=json)
+
+
+@command
+def build_image(
+    context: Context,
+    name: str = "",
+    variant: str = "cpu",
+    rebuild: bool = False,
+    push: str = "",
+    base: str = "locked",
+    accept_nvidia_terms: bool = False,
+) -> None:
+    """Build the images that steps run in (--rebuild: build again and compare; --push REGISTRY).
+
+    --base takes what stands in for the locked base, as oci-layout://FOLDER@sha256:...
+
+    Example: invoke build-image quantize
+    """
+    from release.imaging.command import Question, run
+    from release.report.terminal import Terminal
+
+    asked = Question(
+        name=name,
+        variant=variant,
+        rebuild=rebuild,
+        push=push,
+        base=base,
+        accept_terms=accept_nvidia_terms,
+    )
+    run(asked, Terminal())
 
 
 @command
@@ -259,4 +291,6 @@ def _stop(message: str, code: int) -> None:
 store = Collection("store")
 store.add_task(store_verify, "verify")
 store.add_task(store_gc, "gc")
-namespace = Collection(lock, status, why, build, rebuild, smoke, log, diff, card, release, test, lint, store)
+namespace = Collection(
+    *(lock, build_image, status, why, build, rebuild, smoke, log, diff, card, release, test, lint, store)
+)

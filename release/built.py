@@ -18,8 +18,8 @@ class BuiltImage:
 
     ``digest`` names its manifest, ``config`` its configuration, ``diff_ids`` its layers
     before compression: the last do not depend on the engine's version. ``base`` is
-    ``locked``, or what stood in for the locked base. ``checks`` holds what was found true
-    of the image before it counted.
+    ``locked``, or ``stand-in`` and the digest of what was taken for the locked base.
+    ``checks`` holds what was found true of the image before it counted.
     """
 
     inputs: str

@@ -37,6 +37,25 @@ class Daemon:
         """The engine as a record calls it."""
         return f"docker {self.version}"
 
+    def image(self, *digests: str) -> "Found | None":
+        """Return what the engine has under one of ``digests``.
+
+        The containerd store knows an image by its manifest, the older one by its configuration.
+        """
+        for digest in digests:
+            with contextlib.suppress(docker_errors.ImageNotFound):
+                found = self.client.api.inspect_image(digest)  # type: ignore[no-untyped-call]
+                return Found(id=str(found["Id"]), platform=f"{found['Os']}/{found['Architecture']}")
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An image that the engine has."""
+
+    id: str
+    platform: str
+
 
 def connect() -> Daemon:
     """Return the engine of this machine.

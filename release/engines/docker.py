@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from docker.errors import ImageNotFound
 from docker.utils.socket import frames_iter
 
 from release import built as builts
@@ -32,7 +31,6 @@ from release.store import Store, durable
 
 WATCH = Path(__file__).with_name("watch.py")
 STDOUT = 1
-MACHINES = {"amd64": "linux/amd64", "arm64": "linux/arm64"}
 GRACE_S = 10
 
 
@@ -52,18 +50,19 @@ class DockerEngine:
         """Run one step to its end. Raises the error class that its exit code names."""
         daemon = self.daemon()
         image = self.images[job.step.image or ""]
-        built = require_built(image, self.store, daemon)
+        built = require_built(image, self.store)
+        loaded = require_loaded(image, built, daemon)
         with daemons.in_words(f"{job.step.name}: removing what a killed release left behind"):
             reaper.reap(daemon.client)
         folders = self._folders(job, built)
-        with _created(daemon, image, built, job, folders) as container:
+        with _created(daemon, image, loaded, job, folders) as container:
             isolation = containers.isolation(
                 daemon.client.api.inspect_container(container), seccomp=daemon.seccomp
             )
             _follow(daemon, container, job)
         durable.remove(folders.temporary)
         if built.base != LOCKED:
-            isolation["base"] = f"stand-in: {built.base}"
+            isolation["base"] = built.base
         return Report(engine=daemon.name, isolation=isolation)
 
     def _folders(self, job: Job, built: BuiltImage) -> Folders:
@@ -87,51 +86,49 @@ class DockerEngine:
         return folders
 
 
-def require_built(image: Image, store: Store, daemon: Daemon) -> BuiltImage:
-    """Return the built image of ``image`` as the engine has it.
-
-    Raises BuildError when it was not built or the engine lost it, and MachineError when it
-    is for another architecture.
-    """
+def require_built(image: Image, store: Store) -> BuiltImage:
+    """Return the record of the built image. Raises BuildError when it was not built as it is now."""
     built = builts.folder(store.root).get(image.build_hash(this_platform()))
-    hint = f"type: invoke build-image {image.name} --variant {image.variant}"
     if built is None:
-        raise BuildError(f"image {image.name} ({image.variant}) is not built as it is now", hint=hint)
-    with daemons.in_words(f"looking for image {built.tag}"):
-        found = _inspect(daemon, built)
-    if found is None:
-        raise BuildError(f"the Docker engine has no image {built.tag} with digest {built.digest}", hint=hint)
-    platform = MACHINES.get(str(found.get("Architecture")), str(found.get("Architecture")))
-    if platform != this_platform():
-        raise MachineError(
-            f"image {built.tag} is for {platform}; this machine is {this_platform()}",
-            hint=f"build it here: invoke build-image {image.name} --variant {image.variant}",
+        raise BuildError(
+            f"image {image.name} ({image.variant}) is not built as it is now", hint=_how_to_build(image)
         )
     return built
 
 
-def _inspect(daemon: Daemon, built: BuiltImage) -> Mapping[str, object] | None:
-    """Return what the engine knows of the image, by digest or by the configuration's digest."""
-    for name in (
-        built.digest,
-        built.config,
-    ):  # the containerd store knows the first, the older one the second
-        with contextlib.suppress(ImageNotFound):
-            found: Mapping[str, object] = daemon.client.api.inspect_image(name)  # type: ignore[no-untyped-call]
-            return found
-    return None
+def require_loaded(image: Image, built: BuiltImage, daemon: Daemon) -> str:
+    """Return the engine's id of a built image.
+
+    Raises BuildError when the engine lost it, and MachineError when it is for another architecture.
+    """
+    with daemons.in_words(f"looking for image {built.tag}"):
+        found = daemon.image(built.digest, built.config)
+    if found is None:
+        raise BuildError(
+            f"the Docker engine has no image {built.tag} with digest {built.digest}",
+            hint=_how_to_build(image),
+        )
+    if found.platform != this_platform():
+        raise MachineError(
+            f"image {built.tag} is for {found.platform}; this machine is {this_platform()}",
+            hint=f"build it here: {_how_to_build(image)}",
+        )
+    return found.id
+
+
+def _how_to_build(image: Image) -> str:
+    return f"type: invoke build-image {image.name} --variant {image.variant}"
 
 
 @contextlib.contextmanager
-def _created(daemon: Daemon, image: Image, built: BuiltImage, job: Job, folders: Folders) -> Iterator[str]:
+def _created(daemon: Daemon, image: Image, loaded: str, job: Job, folders: Folders) -> Iterator[str]:
     """Create the step's container, give its id, and remove it at the end whatever happens."""
     api, held = daemon.client.api, image.required_container()
     user = containers.owner(folders.out)
     what = f"{job.step.name}: creating its container"
     with daemons.in_words(what):
-        found = _inspect(daemon, built) or {}
         created = api.create_container(
-            str(found.get("Id")),
+            loaded,
             containers.command(),
             user=f"{user.uid}:{user.gid}",
             stdin_open=True,
