@@ -12,6 +12,7 @@ memory it would take the GPU's.
 
 import os
 import pwd
+import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -131,6 +132,7 @@ def command() -> list[str]:
 
 def host_config(api: APIClient, folders: Folders, limits: Limits, *, gpu: bool) -> HostConfig:
     """Return how the engine holds the container."""
+    files = _open_files(limits.nofile)
     return api.create_host_config(
         mounts=folders.mounts(),
         network_mode="none",
@@ -144,12 +146,18 @@ def host_config(api: APIClient, folders: Folders, limits: Limits, *, gpu: bool) 
         shm_size=limits.shm,
         pids_limit=limits.pids,
         ulimits=[
-            Ulimit(name="nofile", soft=limits.nofile, hard=limits.nofile),
+            Ulimit(name="nofile", soft=files, hard=files),
             Ulimit(name="core", soft=0, hard=0),
         ],
         log_config=LogConfig(type=LogConfig.types.NONE),
         device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpu else None,
     )
+
+
+def _open_files(wanted: int) -> int:
+    """Return how many files may be open: an engine without CAP_SYS_RESOURCE cannot raise the host's limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def isolation(seen: Mapping[str, object], *, seccomp: bool) -> dict[str, str]:

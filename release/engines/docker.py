@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from docker import APIClient
+from docker.errors import DockerException
 from docker.utils.socket import frames_iter
 
 from release import built as builts
@@ -148,42 +150,54 @@ def _created(daemon: Daemon, image: Image, loaded: str, job: Job, folders: Folde
 def _follow(daemon: Daemon, container: str, job: Job) -> None:
     """Start the container, pass on what it says, and raise what its end means."""
     api = daemon.client.api
-    late = threading.Event()
-
-    def end() -> None:
-        late.set()
-        with contextlib.suppress(GraftsmithError), daemons.in_words("ending a step"):
-            api.kill(container)
-
-    with daemons.in_words(f"{job.step.name}: starting its container"):
-        attached = api.attach_socket(container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-        wire: socket.socket = getattr(attached, "_sock", attached)
-        wire.settimeout(None)  # a step may say nothing for an hour
+    with daemons.in_words(f"{job.step.name}: starting its container"), _attached(api, container) as wire:
         api.start(container)
-    timer = threading.Timer(job.step.timeout_s, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        with job.log.open("wb") as log:
-            message = _listen(wire, log, job)
-        with daemons.in_words(f"{job.step.name}: waiting for its end"):
-            code = int(api.wait(container)["StatusCode"])
-            state = api.inspect_container(container)["State"]
-    except KeyboardInterrupt as error:
-        with contextlib.suppress(GraftsmithError), daemons.in_words("stopping a step"):
-            api.stop(container, timeout=GRACE_S)
-        raise StoppedError(
-            f"{job.step.name} was stopped", hint="the same command continues where this one was"
-        ) from error
-    finally:
-        timer.cancel()
-        wire.close()
+        with _ended_after(api, container, job.step.timeout_s) as late, job.log.open("wb") as log:
+            try:
+                message = _listen(wire, log, job)
+                code = int(api.wait(container)["StatusCode"])
+            except KeyboardInterrupt as error:
+                with contextlib.suppress(DockerException):
+                    api.stop(container, timeout=GRACE_S)
+                raise StoppedError(
+                    f"{job.step.name} was stopped", hint="the same command continues where this one was"
+                ) from error
+        state = api.inspect_container(container)["State"]
     if late.is_set():
         raise outcome.timed_out(job)
     if state.get("OOMKilled"):
         raise out_of_memory(job)
     if code != 0:
         raise outcome.failure(job, code, message)
+
+
+@contextlib.contextmanager
+def _attached(api: APIClient, container: str) -> Iterator[socket.socket]:
+    """Give the connection that carries the step's output, and holds its standard input open."""
+    file = api.attach_socket(container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+    wire: socket.socket = getattr(file, "_sock", file)
+    wire.settimeout(None)  # a step may say nothing for an hour
+    with contextlib.closing(file), contextlib.closing(wire):  # a socket is open until its file is closed too
+        yield wire
+
+
+@contextlib.contextmanager
+def _ended_after(api: APIClient, container: str, seconds: int) -> Iterator[threading.Event]:
+    """Kill the container when the block takes longer; the event says that it did."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        with contextlib.suppress(DockerException):
+            api.kill(container)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
 
 
 def _listen(wire: socket.socket, log: BinaryIO, job: Job) -> str:
