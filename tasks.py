@@ -1,6 +1,7 @@
 """What can I do? The tasks of graftsmith; ``invoke --list`` shows them."""
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ P = ParamSpec("P")
 
 PROJECT = Path(__file__).resolve().parent
 HUB = str(PROJECT / "dist" / "hub")
+LOCAL = "local"
 
 
 def command(
@@ -46,7 +48,8 @@ def command(
                 raise
             _stop(f"internal error: {type(error).__name__}: {error}\n→ run again with: invoke --debug …", 1)
 
-    return Task(run)
+    named = "name" in inspect.signature(function).parameters  # what may be typed without its flag
+    return Task(run, positional=["name"] if named else None)
 
 
 @command
@@ -96,10 +99,41 @@ def why(context: Context, step: str, recipe: str = "tiny", version: str = "", js
 
 
 @command
+def build_image(
+    context: Context,
+    name: str = "",
+    variant: str = "cpu",
+    rebuild: bool = False,
+    push: str = "",
+    base: str = "locked",
+    accept_nvidia_terms: bool = False,
+) -> None:
+    """Build the images that steps run in (--rebuild: build again and compare; --push REGISTRY).
+
+    --base takes what stands in for the locked base, as oci-layout://FOLDER@sha256:...
+
+    Example: invoke build-image quantize
+    """
+    from release.imaging.command import Question, run
+    from release.report.terminal import Terminal
+
+    asked = Question(
+        name=name,
+        variant=variant,
+        rebuild=rebuild,
+        push=push,
+        base=base,
+        accept_terms=accept_nvidia_terms,
+    )
+    run(asked, Terminal())
+
+
+@command
 def build(
     context: Context,
     recipe: str = "tiny",
     step: str = "prove",
+    engine: str = LOCAL,
     cache: str = "",
     cache_trust: str = "",
     cache_push: bool = False,
@@ -108,7 +142,7 @@ def build(
 
     Example: invoke build --step quantize
     """
-    _realize(recipe, "0.0.0", (step,), cache, cache_trust, cache_push)
+    _realize(recipe, "0.0.0", (step,), engine, cache, cache_trust, cache_push)
 
 
 @command
@@ -126,12 +160,12 @@ def rebuild(
 
 
 @command
-def smoke(context: Context, recipe: str = "tiny") -> None:
+def smoke(context: Context, recipe: str = "tiny", engine: str = LOCAL) -> None:
     """Serve both trees, measure, and hold the figures against the gates.
 
-    Example: invoke smoke
+    Example: invoke smoke --engine docker
     """
-    _realize(recipe, "0.0.0", ("gate",))
+    _realize(recipe, "0.0.0", ("gate",), engine)
 
 
 @command
@@ -191,11 +225,12 @@ def release(
     recipe: str = "tiny",
     hub: str = HUB,
     dry_run: bool = False,
+    engine: str = LOCAL,
     cache: str = "",
     cache_trust: str = "",
     cache_push: bool = False,
 ) -> None:
-    """Release both repos of a line as one version (--dry-run: print the plan).
+    """Release both repos of a line as one version (--dry-run: print the plan; --engine local or docker).
 
     Example: invoke release --version 0.1.0
     """
@@ -213,7 +248,7 @@ def release(
     from release.report.terminal import Terminal
 
     choice = Choice(uri=cache, trust=cache_trust, push=cache_push)
-    release_version(recipe, version, where, Terminal(), dry_run=dry_run, choice=choice)
+    release_version(recipe, version, where, Terminal(), dry_run=dry_run, engine=engine, choice=choice)
 
 
 @command
@@ -290,6 +325,7 @@ def _realize(
     recipe: str,
     version: str,
     targets: tuple[str, ...],
+    engine: str = LOCAL,
     cache: str = "",
     cache_trust: str = "",
     cache_push: bool = False,
@@ -298,7 +334,7 @@ def _realize(
     from release.line import open_line, parse_version, realize_line
     from release.report.terminal import Terminal
 
-    line = open_line(recipe)
+    line = open_line(recipe, engine)
     steps = line.steps(parse_version(version)).only(targets)
     terminal = Terminal()
     try:
@@ -327,6 +363,7 @@ namespace = Collection(
     lock,
     status,
     why,
+    build_image,
     build,
     rebuild,
     smoke,

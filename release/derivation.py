@@ -46,13 +46,15 @@ class Site:
 
     ``code`` maps ``does`` to a digest (a closure's tree, or a host function's revision);
     ``images`` maps an image to its input hash; ``machine`` holds the facts that figures
-    depend on.
+    depend on; ``containers`` maps an image to what its container was built from, where
+    steps run in one: figures depend on that as well.
     """
 
     code: Mapping[str, str]
     images: Mapping[str, str]
     platform: str
     machine: Mapping[str, str]
+    containers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,5 +92,10 @@ def derive(step: Step, inputs: Mapping[str, str], site: Site) -> Derivation:
         params=step.params,
         inputs=dict(inputs),
         platform=site.platform if step.image else None,
-        machine=site.machine if step.measures else None,
+        machine=_machine(step, site) if step.measures else None,
     )
+
+
+def _machine(step: Step, site: Site) -> Mapping[str, str]:
+    held = site.containers.get(step.image or "")
+    return {**site.machine, "container": held} if held else site.machine

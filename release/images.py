@@ -1,30 +1,48 @@
 """Images as data: ``images/<name>/image.toml`` and the files of one variant.
 
-An image is identified by the hash of everything that goes into it, never by what an
-engine makes of it: the top-level files of its folder, those of its variant, the
-platform, the Python minor and the tool that installs its lock.
+An image is identified by the hash of what goes into it, never by what an engine makes of
+it. Two hashes, because two questions are asked:
+
+- ``input_hash``, in the key of each step: what the step's programs are. The lock, the
+  overlay, the environment variables, platform, Python minor and uv. The same on either
+  engine, so a result of one serves the other; a Dockerfile's comment builds nothing anew.
+- ``build_hash``, of the container image: the above, and the Dockerfile, the base by digest
+  and every other file of the variant. It stands in the key of a step that measures in a
+  container.
 """
 
 import platform
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from release import container as containers
+from release.container import Container
 from release.digest import Json, Tree, canonical_json, sha256_bytes
-from release.errors import ConfigError
+from release.errors import ConfigError, MachineError
 from release.store.stat_cache import StatCache
 from release.tables import Table, expect_format, read
 
 FORMAT = 1
+IMAGE_FILE = "image.toml"
 PINNED = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)(?: ; ([^\\\n]+))?")
 """A line of a hashed lock: name, version, marker."""
 
 
+def this_python() -> str:
+    """Return the minor version of the Python that runs this."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """One variant of an image: its files and the environment of its steps."""
+    """One variant of an image: its files and the environment of its steps.
+
+    ``context`` holds every file of the variant, ``installed`` those that decide what is
+    installed. ``container`` is None where a variant runs in no container.
+    """
 
     name: str
     variant: str
@@ -34,6 +52,9 @@ class Image:
     overlay: Path | None
     env: Mapping[str, str]
     notes: Mapping[str, str]
+    installed: Tree = field(default_factory=lambda: Tree({}))
+    container: Container | None = None
+    python: str = field(default_factory=this_python)
 
     def input_hash(self, uv_version: str) -> str:
         """Return the hex sha256 that stands in the key of each step in this image."""
@@ -42,12 +63,47 @@ class Image:
     def facts(self, uv_version: str) -> dict[str, str]:
         """Return what the input hash is taken from."""
         return {
-            "context": self.context.digest,
+            "installed": self.installed.digest,
+            **{f"env.{name}": value for name, value in self.env.items()},
             "variant": self.variant,
             "platform": this_platform(),
-            "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+            "python": self.python,
             "uv": uv_version,
         }
+
+    def in_container(self) -> "Image":
+        """Return the image as steps in its container see it: with the Python of the container.
+
+        Raises ConfigError when it has none, and MachineError when it is not for this platform.
+        """
+        held = self.required_container()
+        if this_platform() not in held.platforms:
+            raise MachineError(
+                f"image {self.name} ({self.variant}) is for {', '.join(sorted(held.platforms))}; "
+                f"this machine is {this_platform()}",
+                hint="choose another variant in recipe.toml, or run the release on such a machine",
+            )
+        return replace(self, python=held.python)
+
+    def required_container(self) -> Container:
+        """Return how the image becomes a container. Raises ConfigError when it does not."""
+        if self.container is None:
+            raise ConfigError(
+                f"{self.folder / IMAGE_FILE}: variants.{self.variant}.container: "
+                "expected a table, got nothing"
+            )
+        return self.container
+
+    def build_hash(self, platform: str) -> str:
+        """Return the hex sha256 of everything that a build for ``platform`` is made of."""
+        files = {path: file for path, file in self.context.files.items() if path != IMAGE_FILE}
+        facts = {
+            "files": Tree(files).digest,
+            "name": self.name,
+            "variant": self.variant,
+            **self.required_container().facts(platform),
+        }
+        return sha256_bytes(canonical_json(facts))
 
     def bill(self) -> dict[str, Json]:
         """Return what the lock names (name, version, marker, sha256 of its wheels) and the notes."""
@@ -82,7 +138,7 @@ def find(images: Path, name: str, variant: str, cache: StatCache) -> Image | Non
     Raises ConfigError for what is wrong in it.
     """
     folder = images / name
-    table = read(folder / "image.toml")
+    table = read(folder / IMAGE_FILE)
     expect_format(table, FORMAT)
     found = table.take("name", str)
     if found != name:
@@ -99,6 +155,7 @@ def _variant(table: Table, name: str, variant: str, folder: Path, context: Tree)
     lock = _member(table, folder, table.take("lock", str), "lock")
     overrides = table.take("overrides", str, "")
     overlay = table.take("overlay", str, "")
+    held = containers.parse(table.take_table("container"), folder) if "container" in table.keys() else None  # noqa: SIM118
     for key, path in (("overrides", overrides), ("overlay", overlay)):
         if path:
             _member(table, folder, path, key)
@@ -116,7 +173,20 @@ def _variant(table: Table, name: str, variant: str, folder: Path, context: Tree)
         overlay=folder / overlay if overlay else None,
         env=env,
         notes=notes,
+        installed=_installed(context, folder, lock, overlay),
+        container=held,
     )
+
+
+def _installed(context: Tree, folder: Path, lock: Path, overlay: str) -> Tree:
+    """Return the lock and the overlay: what decides the installed files."""
+    named = lock.relative_to(folder).as_posix()
+    inside = {
+        path: file
+        for path, file in context.files.items()
+        if path == named or (overlay and path.startswith(f"{overlay}/"))
+    }
+    return Tree(inside)
 
 
 def _member(table: Table, folder: Path, path: str, key: str) -> Path:

@@ -13,6 +13,7 @@ from recipes.formats import evidence
 from recipes.formats.checkpoint import open_checkpoint
 from recipes.formats.progress import Update
 from release import assemble, closure, gates, machine, pipeline, recipe, sbom, verdicts
+from release import built as builts
 from release import lock as locks
 from release.card import step as card_step
 from release.closure import Code
@@ -36,7 +37,8 @@ from release.store import Store, default_root, durable
 from release.store.manifests import Manifest
 from release.store.roots import Rooted
 
-ENGINE = "local"
+LOCAL, DOCKER = "local", "docker"
+ENGINES = (LOCAL, DOCKER)
 UNRELEASED = "0.0.0"
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -61,6 +63,7 @@ class Line:
     described: Mapping[str, Image | None]
     store: Store
     pinned: Mapping[str, Pinned] = field(default_factory=dict)
+    engine: str = LOCAL
 
     @property
     def images(self) -> Mapping[str, Image]:
@@ -73,7 +76,7 @@ class Line:
 
     def machine(self) -> Mapping[str, str]:
         """Return the facts of this machine."""
-        return machine.facts(ENGINE, self.store.root / "cache")
+        return machine.facts(self.engine, self.store.root / "cache")
 
     def steps(self, version: str) -> Graph:
         """Return the steps of one release of this line.
@@ -95,22 +98,30 @@ class Line:
         return lock
 
 
-def open_line(name: str) -> Line:
-    """Open the release line of recipe ``name``, or of the recipe in the folder ``name``."""
+def open_line(name: str, engine: str = LOCAL) -> Line:
+    """Open the release line of recipe ``name``, or of the recipe in the folder ``name``.
+
+    ``engine`` is where its steps will run. Raises UsageError for one that does not exist.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"no engine {engine!r}", hint=f"there are: --engine {' or '.join(ENGINES)}")
     wanted = recipe.load(recipe.find(PROJECT, name))
     store = Store(default_root())
     line = Line(
         recipe=wanted,
         trees=locks.source_trees(wanted, store.stat_cache),
-        described={
-            image: find_image(PROJECT / "images", image, wanted.variant, store.stat_cache)
-            for image in pipeline.IMAGES
-        },
+        described={image: _image(image, wanted.variant, store, engine) for image in pipeline.IMAGES},
         store=store,
         pinned=locks.pins(wanted),
+        engine=engine,
     )
     store.stat_cache.save()
     return line
+
+
+def _image(name: str, variant: str, store: Store, engine: str) -> Image | None:
+    image = find_image(PROJECT / "images", name, variant, store.stat_cache)
+    return image.in_container() if image and engine == DOCKER else image
 
 
 def inputs(name: str) -> tuple[Path, ...]:
@@ -155,7 +166,18 @@ def site(line: Line, code: Mapping[str, Tree]) -> Site:
         images={name: image.input_hash(uv_version()) for name, image in line.images.items()},
         platform=this_platform(),
         machine=line.machine(),
+        containers=_containers(line) if line.engine == DOCKER else {},
     )
+
+
+def _containers(line: Line) -> Mapping[str, str]:
+    """Return what the container of each image was built from."""
+    found = {}
+    for name, image in line.images.items():
+        inputs = image.build_hash(this_platform())
+        built = builts.folder(line.store.root).get(inputs)
+        found[name] = built.identity if built else inputs
+    return found
 
 
 def source_trees(line: Line) -> Mapping[str, Tree]:
@@ -212,13 +234,13 @@ def bring(line: Line, steps: Graph, code: Mapping[str, Tree], listener: Listener
 def executor(line: Line, here: Site, listener: Listener, cache: Remote | None = None) -> Executor:
     """Return what runs the steps of ``line``."""
     host = HostEngine(HOST_STEPS)
-    local = LocalEngine(store=line.store, images=line.images, code_of=lambda does: _code(does, here))
-    guarded = Guarded(inner=local, floors=line.recipe.smoke.floors)
+    engine = _engine(line, here)
+    guarded = Guarded(inner=engine, floors=line.recipe.smoke.floors)
 
     def runner_of(step: Step) -> Runner:
         if step.does == pipeline.SERVES:
             return guarded
-        return local if step.image else host
+        return engine if step.image else host
 
     return Executor(
         store=line.store,
@@ -229,6 +251,19 @@ def executor(line: Line, here: Site, listener: Listener, cache: Remote | None = 
         listener=listener,
         remote=cache,
     )
+
+
+def _engine(line: Line, here: Site) -> Runner:
+    """Return what runs the steps of images: the one place that asks which engine it is."""
+
+    def code(does: str) -> Code:
+        return _code(does, here)
+
+    if line.engine == LOCAL:
+        return LocalEngine(store=line.store, images=line.images, code_of=code)
+    from release.engines.docker import DockerEngine  # the SDK takes 0.4 s to import
+
+    return DockerEngine(store=line.store, images=line.images, code_of=code)
 
 
 def option(wanted: Recipe) -> str:

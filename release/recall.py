@@ -29,8 +29,8 @@ def known(store: Store, line: str, now: Callable[[], Mapping[str, Manifest]]) ->
 
 
 def manifests(code: Mapping[str, Tree], images: Mapping[str, Image], uv: str) -> dict[str, Manifest]:
-    """Return, by the digest that stands in a key, the code of steps and the context of images."""
+    """Return, by the digest that stands in a key, the code of steps and what images install."""
     return {
         **{tree.digest: Manifest(tree) for tree in code.values()},
-        **{image.input_hash(uv): Manifest(image.context, image.facts(uv)) for image in images.values()},
+        **{image.input_hash(uv): Manifest(image.installed, image.facts(uv)) for image in images.values()},
     }

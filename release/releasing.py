@@ -43,13 +43,20 @@ NO_CACHE = Choice()
 
 
 def release_version(
-    recipe: str, version: str, hub: Path, terminal: Terminal, *, dry_run: bool, choice: Choice = NO_CACHE
+    recipe: str,
+    version: str,
+    hub: Path,
+    terminal: Terminal,
+    *,
+    dry_run: bool,
+    engine: str = lines.LOCAL,
+    choice: Choice = NO_CACHE,
 ) -> None:
     """Release both repos of a line as one version, or print the plan."""
     lines.parse_version(version)
     began, inputs = time.time_ns(), lines.inputs(recipe)
     stamps = seal.look(inputs)
-    line = lines.open_line(recipe)
+    line = lines.open_line(recipe, engine)
     cache = choice.open(line.store, line.recipe.name, terminal.say)
     if dry_run:
         _print_plan(line, version, cache, terminal)

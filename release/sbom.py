@@ -37,6 +37,18 @@ def sbom(inputs: Inputs, params: Params) -> Result:  # noqa: ARG001 - all host s
     return Result(new={SBOM_FILE: text.encode()})
 
 
+def image_document(name: str, bill: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the bill of materials of one image: every wheel of its lock."""
+    table = Table(Path("params"), bill)
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": {"type": "container", "bom-ref": f"image:{name}", "name": name}},
+        "components": _packages(name, table),
+    }
+
+
 SBOM = HostStep(sbom, revision=1)
 
 

@@ -19,38 +19,19 @@ from pathlib import Path
 from threading import Event, Timer
 from typing import IO
 
-from recipes.formats import progress
-from recipes.formats.step import Exit
 from release.closure import Code
 from release.digest import sha256_bytes
-from release.engines import environment
-from release.errors import (
-    BuildError,
-    ConfigError,
-    GraftsmithError,
-    MachineError,
-    ProofError,
-    StoppedError,
-)
+from release.engines import environment, outcome
+from release.errors import BuildError, GraftsmithError, MachineError, StoppedError
 from release.images import Image
 from release.realize import Job, Report
-from release.store import Store, durable
+from release.store import Store
 from release.store.trace import Kind, point
 
 SANDBOX = Path(__file__).with_name("sandbox.py")
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/opt")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/shm")  # noqa: S108
 REQUIRE = "GRAFTSMITH_REQUIRE_ISOLATION"
-TAIL = 3000
-FULL_DISK = ("No space left on device", "Disk quota exceeded")
-NO_ROOM = 1 << 16
-
-ERROR_OF_EXIT: Mapping[int, type[GraftsmithError]] = {
-    Exit.CONFIG: ConfigError,
-    Exit.BUILD: BuildError,
-    Exit.PROOF: ProofError,
-    Exit.ENVIRONMENT: MachineError,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +137,7 @@ def _supervise(job: Job, spec: Mapping[str, object]) -> Mapping[str, str]:
             if process.stdout is not None:
                 process.stdout.close()
     if timed_out.is_set():
-        raise BuildError(f"{job.step.name} took longer than {job.step.timeout_s} s", hint=f"see {job.log}")
+        raise outcome.timed_out(job)
     if code != 0:
         raise _failure(job, code, message)
     return isolation
@@ -176,13 +157,7 @@ def _follow(lines: IO[str], job: Job) -> tuple[Mapping[str, str], str]:
             isolation = json.loads(line)["isolation"]
             _demand(isolation)
             continue
-        match progress.parse(line):
-            case progress.Update() as update:
-                job.progress(update)
-            case str(text):
-                message = text
-            case None:
-                continue
+        message = outcome.hear(line, job, message)
     return isolation, message
 
 
@@ -208,29 +183,10 @@ def _stop(process: "subprocess.Popen[str]") -> None:
 
 
 def _failure(job: Job, code: int, message: str) -> GraftsmithError:
-    if _disk_is_full(job, message):
-        return durable.full_disk(job.scratch)
-    if code < 0:
+    if code < 0 and not outcome.disk_is_full(job, message):
         return BuildError(
             f"{job.step.name}: its supervisor was ended by signal {-code}, and the step with it",
             why="Something outside of the release did that; what was finished stays in the store.",
             hint="run the same command again; if memory was short, the kernel's log says so",
         )
-    kind = ERROR_OF_EXIT.get(code, BuildError)
-    if message:
-        return kind(f"{job.step.name}: {message}", hint=f"the whole log is {job.log}")
-    how = f"signal {code - 128}" if code > 128 else f"exit code {code}"
-    return kind(
-        f"{job.step.name} ended with {how}; the end of its log:\n{_tail(job)}",
-        hint=f"the whole log is {job.log}",
-    )
-
-
-def _disk_is_full(job: Job, message: str) -> bool:
-    """Tell whether a step failed for want of room; a full disk may have no room for its log either."""
-    said = any(text in message + _tail(job) for text in FULL_DISK)
-    return said or shutil.disk_usage(job.scratch).free < NO_ROOM
-
-
-def _tail(job: Job) -> str:
-    return job.log.read_bytes()[-TAIL:].decode(errors="replace").strip()
+    return outcome.failure(job, code, message)

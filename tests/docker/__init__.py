@@ -1,0 +1,1 @@
+"""A real Docker engine: found, or started from Debian's packages; nothing is installed."""
