@@ -147,7 +147,7 @@ class HuggingFaceRepo:
         if (commit := tags.get(self.tag_name)) is None:
             return None
         found = self._record(commit)
-        if found is None:
+        if found is None or (found.repo, found.version) != (self.name, self.version):
             raise self._conflict(f"its tag {self.tag_name} is there and is no release")
         if found.promises(self._meant()):
             differ = self.local.differences(self.client.files(self.name, commit), promised=True)
@@ -223,7 +223,7 @@ class HuggingFaceRepo:
             self.tagged = self.made
         except TagTakenError:
             found = self.find()
-            if found is None or not found.promises(self._meant()):
+            if found is None or not self._promised(found):
                 raise self._conflict("another release was published under this version meanwhile") from None
 
     def published(self) -> Published:
@@ -270,7 +270,11 @@ class HuggingFaceRepo:
         if self.local.differences(there, promised=True):
             return False
         found = self._record(commit)
-        return found is not None and found.repo == self.name and found.promises(self._meant())
+        return found is not None and self._promised(found)
+
+    def _promised(self, found: Record) -> bool:
+        """Tell whether a record is of this very version and promises the same."""
+        return (found.repo, found.version) == (self.name, self.version) and found.promises(self._meant())
 
     def _record(self, commit: str) -> Record | None:
         data = self.client.read(self.name, RECORD_FILE, commit)

@@ -44,6 +44,7 @@ def _tree(
         evidence={"smoke-nvfp4": str(figure)},
     )
     _write(root / "model.safetensors", f"{kind} {body}" * 1000)
+    _write(root / "mtp.safetensors", f"{kind} {body} head" * 100)
     _write(root / "config.json", json.dumps({"model_type": "qwen3_5"}))
     _write(root / "evidence/smoke-nvfp4/evidence.json", json.dumps({"length": figure}))
     _write(root / "README.md", f"---\nlicense: apache-2.0\n---\nacceptance length {figure}\n")
