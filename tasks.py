@@ -158,25 +158,45 @@ def card(context: Context, version: str, recipe: str = "tiny") -> None:
 
 @command
 def release(
-    context: Context, version: str, recipe: str = "tiny", hub: str = HUB, dry_run: bool = False
+    context: Context,
+    version: str,
+    recipe: str = "tiny",
+    hub: str = HUB,
+    dry_run: bool = False,
+    yes: bool = False,
 ) -> None:
     """Release both repos of a line as one version (--dry-run: print the plan).
+
+    --hub is a folder, or hf for the Hub of HF_ENDPOINT, which asks before it writes (--yes: no question).
 
     Example: invoke release --version 0.1.0
     """
     from release.home import default_root
     from release.seal import Question, standing
 
-    where = Path(hub).absolute()
-    asked = Question(project=PROJECT, recipe=recipe, version=version, hub=where)
-    if not dry_run and (said := standing(asked, default_root())) is not None:
-        print(said, end="")
-        return
+    where = None if hub == "hf" else Path(hub).absolute()
+    if not dry_run and where is not None:
+        asked = Question(project=PROJECT, recipe=recipe, version=version, hub=where)
+        if (said := standing(asked, default_root())) is not None:
+            print(said, end="")
+            return
 
     from release.releasing import release_version
     from release.report.terminal import Terminal
 
-    release_version(recipe, version, where, Terminal(), dry_run=dry_run)
+    release_version(recipe, version, where, Terminal(), dry_run=dry_run, yes=yes)
+
+
+@command
+def hub_setup(context: Context, recipe: str = "tiny", private: bool = False) -> None:
+    """Make both repos of a line on the Hub of HF_ENDPOINT, once; what is there stays as it is.
+
+    Example: invoke hub-setup --private
+    """
+    from release.publishing import set_up
+    from release.report.terminal import Terminal
+
+    set_up(recipe, Terminal(), private=private)
 
 
 @command
@@ -265,5 +285,5 @@ store = Collection("store")
 store.add_task(store_verify, "verify")
 store.add_task(store_gc, "gc")
 namespace = Collection(
-    lock, status, why, build, rebuild, smoke, log, diff, card, release, hub, test, lint, store
+    lock, status, why, build, rebuild, smoke, log, diff, card, release, hub, hub_setup, test, lint, store
 )

@@ -2,19 +2,18 @@
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from release import line as lines
-from release import seal, verdicts
+from release import publishing, seal, verdicts
 from release.errors import MachineError
-from release.hub.folder import FolderHub
 from release.hub.transaction import Outcome, Release, RepoTree, State, publish
 from release.line import Line
-from release.plan import Graph, Status
+from release.plan import Graph, Planned, Status
 from release.realize import Done
 from release.report.terminal import Terminal, plan_table, rows_table, size
 from release.store import durable
@@ -33,8 +32,15 @@ class Prepared:
     done: Mapping[str, Done]
 
 
-def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *, dry_run: bool) -> None:
-    """Release both repos of a line as one version, or print the plan."""
+def release_version(
+    recipe: str, version: str, hub: Path | None, terminal: Terminal, *, dry_run: bool, yes: bool = False
+) -> None:
+    """Release both repos of a line as one version, or print the plan.
+
+    ``hub`` is a folder; None is the Hub of HF_ENDPOINT, which is written to once ``yes`` was said.
+    """
+    if hub is None and not dry_run:
+        publishing.require_consent(yes=yes)
     lines.parse_version(version)
     began, inputs = time.time_ns(), lines.inputs(recipe)
     stamps = seal.look(inputs)
@@ -43,15 +49,17 @@ def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *,
     planned = lines.plan_line(line, steps)
     if dry_run:
         terminal.console.print(plan_table(planned))
+        if hub is None:
+            publishing.print_plan(_planned_release(line, version, planned), line.store.root, terminal)
         return
     waiting = sum(item.status is not Status.HIT for item in planned)
     terminal.say(_headline(line, version, len(planned), waiting))
     with line.store.running():
         prepared = prepare(line, steps, version, terminal)
-        outcome = publish(FolderHub(hub), _release(prepared))
+        outcome = publish(publishing.hub(hub, line.store.root, terminal, yes=yes), _release(prepared))
         lines.keep(line, version, prepared.done)
     _report(prepared, outcome, terminal)
-    if seal.settled(stamps, began):
+    if hub is not None and seal.settled(stamps, began):
         question = seal.Question(project=lines.PROJECT, recipe=recipe, version=version, hub=hub)
         sealed = seal.dump(inputs, stamps, _results(prepared, outcome), _said_next_time(prepared, outcome))
         with suppress(OSError, MachineError):  # without it the next run is slower, and as right
@@ -68,18 +76,30 @@ def prepare(line: Line, steps: Graph, version: str, terminal: Terminal) -> Prepa
 
 
 def _release(prepared: Prepared) -> Release:
-    repos = prepared.line.recipe.repos
+    return _release_of(
+        prepared.line, prepared.version, {name: done.tree for name, done in prepared.done.items()}
+    )
+
+
+def _planned_release(line: Line, version: str, planned: Sequence[Planned]) -> Release | None:
+    """Return the release when nothing is left to build."""
+    trees = {item.step.name: item.tree for item in planned if item.tree and item.status is Status.HIT}
+    return _release_of(line, version, trees) if len(trees) == len(planned) else None
+
+
+def _release_of(line: Line, version: str, trees: Mapping[str, str]) -> Release:
+    repos = line.recipe.repos
     return Release(
-        version=prepared.version,
+        version=version,
         repos=(
-            _repo_tree(prepared, "assemble-master", repos.master),
-            _repo_tree(prepared, "assemble-nvfp4", repos.nvfp4),
+            _repo_tree(line, trees, "assemble-master", repos.master),
+            _repo_tree(line, trees, "assemble-nvfp4", repos.nvfp4),
         ),
     )
 
 
-def _repo_tree(prepared: Prepared, step: str, repo: str) -> RepoTree:
-    store, digest = prepared.line.store, prepared.done[step].tree
+def _repo_tree(line: Line, trees: Mapping[str, str], step: str, repo: str) -> RepoTree:
+    store, digest = line.store, trees[step]
     tree = store.tree(digest)
     assert tree is not None, f"{step} was realized a moment ago"
     return RepoTree(repo=repo, root=store.folder(digest, step), tree=tree)
@@ -92,6 +112,9 @@ def _report(prepared: Prepared, outcome: Outcome, terminal: Terminal) -> None:
             terminal.console.print(table, "")
     said = "is released" if outcome.state is State.PUBLISHED else "was released before; nothing changed"
     terminal.say(f"{prepared.line.recipe.name} {outcome.version} {said}:")
+    if any(repo.commit for repo in outcome.repos):
+        publishing.print_outcome(outcome, terminal)
+        return
     for repo in outcome.repos:
         terminal.say(f"  {repo.repo} v{outcome.version}\n    {repo.where}")
     terminal.say("to check one: cd into it, then: sha256sum --check SHA256SUMS")

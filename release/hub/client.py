@@ -27,7 +27,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined] # lazily exported
+from huggingface_hub.utils import hf_raise_for_status
 
 from release.errors import GraftsmithError, NetworkError, PublishError
 from release.hub.calls import CallJournal

@@ -81,6 +81,14 @@ class HuggingFaceHub:
             )
             yield HuggingFaceTransaction(hub=self, client=client, release=release, repos=repos)
 
+    def plan(self, release: Release) -> tuple[RepoIntent, ...]:
+        """Return what publishing would write now; only asks, and needs no token for public repos."""
+        with self.begin(release) as transaction:
+            for repo in transaction.repos:
+                if repo.find() is None:
+                    repo.see()
+            return tuple(repo.intent() for repo in transaction.repos)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HuggingFaceTransaction:
@@ -160,10 +168,14 @@ class HuggingFaceRepo:
         """Check what the Hub says of this repo, and remember where its ``main`` is."""
         self.client.check_write(self.name)
         self.client.check_card(self.name, (self.source.root / preflight.CARD).read_text())
+        self.see()
+        self.client.journal.note("look", self.name)
+
+    def see(self) -> None:
+        """Remember where ``main`` is, and the commit of this release when it was made before."""
         self._head, _ = self.client.refs(self.name)
         self._there = self.client.files(self.name, self._head)
         self.made = self._ours() or (self._head if self._is_release(self._head, self._there) else None)
-        self.client.journal.note("look", self.name)
 
     def intent(self) -> RepoIntent:
         """Return what is about to be written."""
