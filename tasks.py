@@ -6,11 +6,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import Task
+
+if TYPE_CHECKING:
+    from release.preparing import Order
 
 # invoke keeps Python from writing bytecode; without it each command compiles the project anew.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
@@ -142,7 +145,7 @@ def build(
 
     Example: invoke build --step quantize
     """
-    _realize(recipe, "0.0.0", (step,), engine, cache, cache_trust, cache_push)
+    _build(_order(recipe, "0.0.0", engine, cache, cache_trust, cache_push), step)
 
 
 @command
@@ -165,7 +168,7 @@ def smoke(context: Context, recipe: str = "tiny", engine: str = LOCAL) -> None:
 
     Example: invoke smoke --engine docker
     """
-    _realize(recipe, "0.0.0", ("gate",), engine)
+    _build(_order(recipe, engine=engine), "gate")
 
 
 @command
@@ -215,7 +218,7 @@ def card(context: Context, version: str, recipe: str = "tiny") -> None:
 
     Example: invoke card --version 0.1.0
     """
-    _realize(recipe, version, ("card-nvfp4", "card-master"))
+    _build(_order(recipe, version), "card-nvfp4", "card-master")
 
 
 @command
@@ -229,26 +232,63 @@ def release(
     cache: str = "",
     cache_trust: str = "",
     cache_push: bool = False,
+    yes: bool = False,
 ) -> None:
     """Release both repos of a line as one version (--dry-run: print the plan; --engine local or docker).
+
+    --hub is a folder, or hf for the Hub of HF_ENDPOINT, which asks before it writes (--yes: no question).
 
     Example: invoke release --version 0.1.0
     """
     from release.home import default_root
     from release.seal import Question, standing
 
-    where = Path(hub).absolute()
-    asked = Question(project=PROJECT, recipe=recipe, version=version, hub=where)
-    if not dry_run and not cache_push and (said := standing(asked, default_root())) is not None:
-        print(said, end="")
-        return
+    where = None if hub == "hf" else Path(hub).absolute()
+    if where is not None and not dry_run and not cache_push:
+        asked = Question(project=PROJECT, recipe=recipe, version=version, engine=engine, hub=where)
+        if (said := standing(asked, default_root())) is not None:
+            print(said, end="")
+            return
 
-    from release.cache.choice import Choice
     from release.releasing import release_version
     from release.report.terminal import Terminal
 
-    choice = Choice(uri=cache, trust=cache_trust, push=cache_push)
-    release_version(recipe, version, where, Terminal(), dry_run=dry_run, engine=engine, choice=choice)
+    order = _order(recipe, version, engine, cache, cache_trust, cache_push)
+    release_version(order, where, Terminal(), dry_run=dry_run, yes=yes)
+
+
+@command
+def prepare(
+    context: Context,
+    version: str,
+    recipe: str = "tiny",
+    out: str = "",
+    engine: str = LOCAL,
+    cache: str = "",
+    cache_trust: str = "",
+    cache_push: bool = False,
+) -> None:
+    """Do everything of a release but publish it (--out: a folder for sums and evidence).
+
+    Example: invoke prepare --version 0.1.0 --out prepared
+    """
+    from release.preparing import prepare_version
+    from release.report.terminal import Terminal
+
+    order = _order(recipe, version, engine, cache, cache_trust, cache_push)
+    prepare_version(order, Path(out).absolute() if out else None, Terminal())
+
+
+@command
+def hub_setup(context: Context, recipe: str = "tiny", private: bool = False) -> None:
+    """Make both repos of a line on the Hub of HF_ENDPOINT, once; what is there stays as it is.
+
+    Example: invoke hub-setup --private
+    """
+    from release.publishing import set_up
+    from release.report.terminal import Terminal
+
+    set_up(recipe, Terminal(), private=private)
 
 
 @command
@@ -321,30 +361,26 @@ def lint(context: Context) -> None:
             context.run(f"{tools}/{line}")
 
 
-def _realize(
+def _build(order: "Order", *targets: str) -> None:
+    from release.preparing import build
+    from release.report.terminal import Terminal
+
+    build(order, targets, Terminal())
+
+
+def _order(
     recipe: str,
-    version: str,
-    targets: tuple[str, ...],
+    version: str = "0.0.0",
     engine: str = LOCAL,
     cache: str = "",
     cache_trust: str = "",
     cache_push: bool = False,
-) -> None:
+) -> "Order":
     from release.cache.choice import Choice
-    from release.line import open_line, parse_version, realize_line
-    from release.report.terminal import Terminal
+    from release.preparing import Order
 
-    line = open_line(recipe, engine)
-    steps = line.steps(parse_version(version)).only(targets)
-    terminal = Terminal()
-    try:
-        choice = Choice(uri=cache, trust=cache_trust, push=cache_push)
-        remote = choice.open(line.store, line.recipe.name, terminal.say)
-        done = realize_line(line, steps, terminal, remote)
-    finally:
-        terminal.stop()
-    for target in targets:
-        print(f"{target}: {line.store.folder(done[target].tree, target)}")
+    choice = Choice(uri=cache, trust=cache_trust, push=cache_push)
+    return Order(recipe=recipe, version=version, engine=engine, cache=choice)
 
 
 def _debug() -> bool:
@@ -372,6 +408,8 @@ namespace = Collection(
     diff,
     card,
     release,
+    prepare,
+    hub_setup,
     hub,
     doctor,
     test,

@@ -13,9 +13,10 @@ The promised bytes are the digests of inputs ``tree`` and ``sibling``: both repo
 """
 
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from recipes.formats.step import Taken
+from release import allowlist
 from release.digest import File, Tree, sha256_bytes
 from release.errors import ConfigError
 from release.hoststep import HostStep, Inputs, Params, Result
@@ -36,11 +37,6 @@ EVIDENCE = {
 }
 CALIBRATION = {"calibrate": ("calibration.json", "evidence.json")}
 """Published with the quantized repo: its weights follow from the master and this."""
-
-SUFFIXES = (".safetensors", ".json", ".jsonl", ".jinja", ".md", ".txt")
-NAMES = ("LICENSE", "NOTICE", SUMS_FILE)
-PICTURES = ("evidence/prove/ledger.svg",)
-"""By their whole path: an SVG may hold a script, and only of this one we know that it does not."""
 
 
 def assemble(inputs: Inputs, params: Params) -> Result:
@@ -107,11 +103,9 @@ def _evidence(inputs: Inputs, kind: str) -> Mapping[str, Taken]:
 
 
 def _refuse_unexpected(path: str) -> None:
-    parts = PurePosixPath(path).parts
-    hidden = any(part.startswith(".") for part in parts)
-    if hidden or not (path in PICTURES or parts[-1] in NAMES or parts[-1].endswith(SUFFIXES)):
+    if not allowlist.allowed(path):
         raise ConfigError(
             f"{path}: no release holds such a file",
-            why=f"Only {', '.join(SUFFIXES)} and {', '.join(NAMES)} are published: nothing that can run.",
-            hint="keep it out of the step that brings it, or extend the allow-list of assemble",
+            why=allowlist.WHY,
+            hint="keep it out of the step that brings it, or extend release/allowlist.py",
         )

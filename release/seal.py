@@ -35,12 +35,13 @@ class Question:
     project: Path
     recipe: str
     version: str
+    engine: str
     hub: Path
 
     def file(self, store: Path) -> Path:
         """Return where the seal of this release lies; another interpreter has another one."""
-        words = [str(self.project), self.recipe, os.path.abspath(self.recipe), self.version, str(self.hub)]  # noqa: PTH100
-        words += [sys.prefix, sys.version]
+        words = [str(self.project), self.recipe, os.path.abspath(self.recipe)]  # noqa: PTH100
+        words += [self.version, self.engine, str(self.hub), sys.prefix, sys.version]
         return store / "cache" / "seals" / f"{sha256(json.dumps(words).encode()).hexdigest()[:32]}.json"
 
 

@@ -60,11 +60,17 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """One repo as readers see it. ``sums`` is what ``sha256sum SHA256SUMS`` prints there."""
+    """One repo as readers see it. ``sums`` is what ``sha256sum SHA256SUMS`` prints there.
+
+    ``commit`` is what a remote Hub's tag pins; of ``size`` bytes, ``sent`` were large files sent now.
+    """
 
     repo: str
     where: str
     sums: str
+    commit: str = ""
+    sent: int = 0
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,7 @@ def verify(state: State, request: Request) -> Response:
 def put(state: State, request: Request) -> Response:
     """PUT a whole blob."""
     _check_signature(state, request)
+    _note_resent(state, request)
     state.blobs.put(request.parts["sha256"], request.body.chunks())
     return Response(headers={"ETag": f'"{request.parts["sha256"]}"'})
 
@@ -51,6 +52,7 @@ def put(state: State, request: Request) -> Response:
 def put_part(state: State, request: Request) -> Response:
     """PUT one part of a blob."""
     _check_signature(state, request)
+    _note_resent(state, request)
     number = int(request.parts["number"])
     etag = state.blobs.put_part(request.parts["sha256"], number, request.body.chunks())
     return Response(headers={"ETag": f'"{etag}"'})
@@ -71,6 +73,11 @@ def _upload(state: State, request: Request, sha256: str, size: int, part_size: i
     for number in range(1, -(-size // part_size) + 1):
         header[f"{number:05d}"] = f"{base}/parts/{number}{query}"
     return {"href": f"{base}/complete{query}", "header": header}
+
+
+def _note_resent(state: State, request: Request) -> None:
+    if state.blobs.size(request.parts["sha256"]) is not None:
+        state.resent.append(request.path)
 
 
 def _sign(state: State, sha256: str) -> str:

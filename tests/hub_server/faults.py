@@ -4,7 +4,8 @@
 
 ``status`` answers that code without doing anything (429 and 503 with ``retry_after``), ``reset``
 breaks the connection before anything is done, ``lost`` does it and breaks the connection instead
-of answering, ``late`` does it and answers nothing for ``seconds``, ``slow`` answers after them.
+of answering, ``late`` does it and answers nothing for ``seconds``, ``slow`` answers after them. The first
+``skip`` requests that match are left alone.
 """
 
 import re
@@ -35,6 +36,7 @@ class Fault:
     path: str
     how: How
     times: int = 1
+    skip: int = 0
     status: int = 503
     retry_after: str = ""
     seconds: float = 0.0
@@ -50,6 +52,7 @@ class Fault:
             path=take(data, "path", str),
             how=How(take(data, "how", str)),
             times=take(data, "times", int, 1),
+            skip=take(data, "skip", int, 0),
             status=take(data, "status", int, 503),
             retry_after=take(data, "retry_after", str, ""),
             seconds=float(seconds),
@@ -62,17 +65,20 @@ class Faults:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: list[tuple[Fault, int]] = []
+        self.struck = 0
 
     def replace(self, faults: Iterable[Fault]) -> None:
         """Forget the old faults and wait for requests with these."""
         with self._lock:
-            self._waiting = [(fault, fault.times) for fault in faults]
+            self._waiting = [(fault, 0) for fault in faults]
 
     def next(self, method: str, path: str) -> Fault | None:
-        """Return the fault of this request and count it."""
+        """Return the fault of this request, and count the request."""
         with self._lock:
-            for index, (fault, left) in enumerate(self._waiting):
-                if left > 0 and fault.method == method and re.search(fault.path, path):
-                    self._waiting[index] = (fault, left - 1)
-                    return fault
+            for index, (fault, seen) in enumerate(self._waiting):
+                if fault.method == method and re.search(fault.path, path):
+                    self._waiting[index] = (fault, seen + 1)
+                    if fault.skip <= seen < fault.skip + fault.times:
+                        self.struck += 1
+                        return fault
         return None

@@ -40,11 +40,23 @@ class RunningHub:
         """Let the next requests that match fail; without faults, all is well again."""
         self._ask("/_hub/faults", {"faults": list(faults)})
 
+    def struck(self) -> int:
+        """Return how many requests have met a fault."""
+        found = self._ask("/_hub/struck")
+        assert isinstance(found, int)
+        return found
+
     def asked(self, start: int = 0) -> list[dict[str, Json]]:
         """Return the requests since ``start``, in the order of their ends."""
         found = self._ask(f"/_hub/asked?from={start}")
         assert isinstance(found, list)
         return [entry for entry in found if isinstance(entry, dict)]
+
+    def resent(self, repo: str) -> list[str]:
+        """Return the blobs that a client sent to ``repo`` although the Hub had them."""
+        found = self._ask("/_hub/resent")
+        assert isinstance(found, list)
+        return [str(path) for path in found if f"/{repo}/" in str(path)]
 
     def git(self, repo: str, *arguments: str) -> str:
         """Run git itself on a repo's history and return what it prints."""

@@ -239,6 +239,11 @@ def _control(state: State, request: Request) -> Response:
         state.faults.replace([Fault.of(fault) for fault in tables(request.json(), "faults")])
         return as_json({})
     request.body.drain()
+    if request.path == "/_hub/struck":
+        return as_json(state.faults.struck)
+    if request.path == "/_hub/resent":
+        resent: list[Json] = list(state.resent)
+        return as_json(resent)
     start = int(request.query.get("from", ["0"])[0])
     listed: list[Json] = [asked.to_json() for asked in state.asked[start:]]
     return as_json(listed)

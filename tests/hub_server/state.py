@@ -75,6 +75,8 @@ class State:
         self.blobs = Blobs(root)
         self.faults = Faults()
         self.asked: list[Asked] = []
+        self.resent: list[str] = []
+        """Blobs that were sent although they were here."""
         self.secret = _secret(root / "secret")
         self.lock = threading.RLock()
         self._histories: dict[str, History] = {}

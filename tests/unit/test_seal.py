@@ -22,7 +22,9 @@ class Place:
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(path)
             os.utime(root / path, ns=(10**18, 10**18))
-        self.question = Question(project=root, recipe="tiny", version="1.0.0", hub=root / "results")
+        self.question = Question(
+            project=root, recipe="tiny", version="1.0.0", engine="local", hub=root / "results"
+        )
 
     def seal(self) -> None:
         """Seal the release as it stands."""

@@ -13,12 +13,18 @@ NVFP4 = "graftsmith/tiny-NVFP4-MTP"
 
 
 def release(
-    root: Path, *, version: str = "1.0.0", lock: str = "1" * 64, body: str = "w", figure: float = 2.6
+    root: Path,
+    *,
+    version: str = "1.0.0",
+    lock: str = "1" * 64,
+    body: str = "w",
+    figure: float = 2.6,
+    names: tuple[str, str] = (MASTER, NVFP4),
 ) -> Release:
-    """Write both trees below ``root`` and return the release."""
+    """Write both trees below ``root`` and return the release; the master comes first in ``names``."""
     repos = (
-        _tree(root / "master", "master", (MASTER, NVFP4), version, lock, body, figure),
-        _tree(root / "nvfp4", "nvfp4", (NVFP4, MASTER), version, lock, body, figure),
+        _tree(root / "master", "master", names, version, lock, body, figure),
+        _tree(root / "nvfp4", "nvfp4", names[::-1], version, lock, body, figure),
     )
     return Release(version=version, repos=repos)
 
@@ -38,8 +44,10 @@ def _tree(
         evidence={"smoke-nvfp4": str(figure)},
     )
     _write(root / "model.safetensors", f"{kind} {body}" * 1000)
+    _write(root / "mtp.safetensors", f"{kind} {body} head" * 100)
     _write(root / "config.json", json.dumps({"model_type": "qwen3_5"}))
     _write(root / "evidence/smoke-nvfp4/evidence.json", json.dumps({"length": figure}))
+    _write(root / "README.md", f"---\nlicense: apache-2.0\n---\nacceptance length {figure}\n")
     _write(root / "release.json", record.dump(made))
     _write(root / "SHA256SUMS", manifest(root).sums())
     return RepoTree(repo=repos[0], root=root, tree=manifest(root))

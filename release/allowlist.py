@@ -1,0 +1,21 @@
+"""Which files a release may hold: nothing that runs, nothing hidden, nothing unexpected.
+
+allowed("model.safetensors")  # True
+allowed("modeling_x.py")      # False
+"""
+
+from pathlib import PurePosixPath
+
+SUFFIXES = (".safetensors", ".json", ".jsonl", ".jinja", ".md", ".txt")
+NAMES = ("LICENSE", "NOTICE", "SHA256SUMS")
+PICTURES = ("evidence/prove/ledger.svg",)
+"""By their whole path: an SVG may hold a script, and only of this one we know that it does not."""
+
+WHY = f"Only {', '.join(SUFFIXES)} and {', '.join(NAMES)} are published: nothing that can run."
+
+
+def allowed(path: str) -> bool:
+    """Tell whether a release may hold a file of this name."""
+    parts = PurePosixPath(path).parts
+    hidden = any(part.startswith(".") for part in parts)
+    return not hidden and (path in PICTURES or parts[-1] in NAMES or parts[-1].endswith(SUFFIXES))

@@ -1,0 +1,97 @@
+"""What a release says at its end, and what it will say next time while nothing changes."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from release import publishing, verdicts
+from release.hub.transaction import Outcome, State
+from release.preparing import Prepared
+from release.realize import Done
+from release.report.terminal import Terminal, rows_table, size
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def announce(prepared: Prepared, outcome: Outcome, terminal: Terminal) -> None:
+    """Say what happened and where everything is; a no-op says only where."""
+    if outcome.state is State.PUBLISHED:
+        for table in (_steps_table(prepared), *_verdict_tables(prepared)):
+            terminal.console.print(table, "")
+    said = "is released" if outcome.state is State.PUBLISHED else "was released before; nothing changed"
+    terminal.say(f"{prepared.line.recipe.name} {outcome.version} {said}:")
+    if any(repo.commit for repo in outcome.repos):
+        publishing.print_outcome(outcome, terminal)
+        return
+    for repo in outcome.repos:
+        terminal.say(f"  {repo.repo} v{outcome.version}\n    {repo.where}")
+    terminal.say("to check one: cd into it, then: sha256sum --check SHA256SUMS")
+
+
+def said_next_time(prepared: Prepared, outcome: Outcome) -> str:
+    """Return what the same release prints while nothing changes."""
+    said = io.StringIO()
+    terminal = Terminal(out=said)
+    steps = prepared.steps.steps
+    terminal.say(f"{prepared.line.recipe.name} {prepared.version}: {len(steps)} steps, 0 to build")
+    for step in steps:
+        terminal.finished(step, replace(prepared.done[step.name], built=False))
+    announce(prepared, replace(outcome, state=State.ALREADY), terminal)
+    return said.getvalue()
+
+
+def results(prepared: Prepared, outcome: Outcome) -> list[Path]:
+    """Return the files that make the release a finished one: in the store and on the Hub."""
+    store, version = prepared.line.store, prepared.version
+    found = [store.roots.path(prepared.line.recipe.name, version)]
+    for done in prepared.done.values():
+        tree = store.tree(done.tree)
+        assert tree is not None, f"{done.tree} was realized a moment ago"
+        found += [store.realizations.path(done.key), store.manifest_path(done.tree)]
+        found += [store.objects.path(file.sha256) for file in tree.files.values()]
+    return found + [Path(repo.where) for repo in outcome.repos]
+
+
+def _steps_table(prepared: Prepared) -> "Table":
+    rows = [
+        (
+            name,
+            done.key[:8],
+            done.how,
+            size(done.size),
+            f"{done.seconds:.1f}",
+            ", ".join(done.isolation.values()),
+        )
+        for name, done in prepared.done.items()
+    ]
+    return rows_table(
+        f"steps: {_counts(tuple(prepared.done.values()))}",
+        ("step", "key", "", "size", "seconds", "isolation"),
+        rows,
+    )
+
+
+def _counts(done: Sequence[Done]) -> str:
+    """Count where results come from: "2 built, 10 in the store, 3 from the cache (1.2 MB)"."""
+    how = [step.how for step in done]
+    said = f"{how.count('built')} built, {how.count('hit')} in the store"
+    pulled = sum(step.pulled or 0 for step in done)
+    return f"{said}, {how.count('cached')} from the cache ({size(pulled)})" if "cached" in how else said
+
+
+def _verdict_tables(prepared: Prepared) -> "tuple[Table, Table]":
+    folder = prepared.line.store.folder(prepared.done["gate"].tree, "gate")
+    judged = verdicts.parse((folder / verdicts.VERDICTS_FILE).read_text())
+    proofs = [(_mark(proof.holds), proof.name, proof.found) for proof in judged.proofs]
+    gates = [(_mark(gate.holds), gate.name, gate.sentence) for gate in judged.gates]
+    return (
+        rows_table("proofs", ("", "proof", "found"), proofs),
+        rows_table("gates", ("", "gate", "verdict"), gates),
+    )
+
+
+def _mark(holds: bool) -> str:
+    return "✓" if holds else "✗"

@@ -1,0 +1,160 @@
+"""Everything of a release but publishing it: plan, build, prove, measure, gate, assemble.
+
+A machine that builds needs no token that writes. What it hands on is small: the sums of
+both trees, which a signer needs, and the evidence, which an approver reads.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recipes.formats.serving.budget import Budget
+from release import budget
+from release import line as lines
+from release import lock as locks
+from release.assemble import SUMS_FILE
+from release.cache.choice import Choice
+from release.errors import LockError
+from release.guard.nvml import open_gpus
+from release.guard.reading import pool
+from release.line import Line
+from release.pipeline import SERVES
+from release.plan import Graph, Planned, Status
+from release.realize import Done, Remote
+from release.record import RECORD_FILE
+from release.report.terminal import Terminal, budget_table, plan_table, size
+
+ASSEMBLED = ("assemble-master", "assemble-nvfp4")
+HANDED_ON = (SUMS_FILE, RECORD_FILE, "evidence", "README.md")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What was asked for: a version of a line, where its steps run, and which cache they share."""
+
+    recipe: str
+    version: str
+    engine: str = lines.LOCAL
+    cache: Choice = field(default_factory=Choice)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An order whose line is open. Nothing is built yet."""
+
+    line: Line
+    version: str
+    cache: Remote | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Both trees of a version, assembled in the store and not yet published."""
+
+    line: Line
+    steps: Graph
+    version: str
+    done: Mapping[str, Done]
+
+
+def open_order(order: Order, terminal: Terminal) -> Opened:
+    """Open the line of ``order``. Raises UsageError for what is no version."""
+    version = lines.parse_version(order.version)
+    line = lines.open_line(order.recipe, order.engine)
+    return Opened(
+        line=line, version=version, cache=order.cache.open(line.store, line.recipe.name, terminal.say)
+    )
+
+
+def show_plan(opened: Opened, terminal: Terminal) -> tuple[Planned, ...]:
+    """Print and return the plan, also of a lock with unresolved entries, which are named."""
+    line, lock = opened.line, opened.line.locked()
+    planned = lines.plan_line(line, line.steps_of(lock, opened.version), opened.cache)
+    terminal.console.print(plan_table(planned))
+    if counted := _budgets(line):
+        terminal.console.print(budget_table(counted))
+    else:
+        terminal.say("memory of serving: known once both checkpoints are on this machine")
+    try:
+        locks.require_resolved(line.recipe, lock, lines.option(line.recipe))
+    except LockError as error:
+        terminal.say(str(error))
+    return planned
+
+
+def prepare(opened: Opened, terminal: Terminal) -> Prepared:
+    """Build, prove, measure, gate and assemble both trees; whatever is there is not built again."""
+    line, version = opened.line, opened.version
+    steps = line.steps(version)
+    planned = lines.plan_line(line, steps, opened.cache)
+    _require_memory(line, planned)
+    terminal.say(headline(line, version, planned))
+    try:
+        done = lines.realize_line(line, steps, terminal, opened.cache)
+    finally:
+        terminal.stop()
+    return Prepared(line=line, steps=steps, version=version, done=done)
+
+
+def prepare_version(order: Order, out: Path | None, terminal: Terminal) -> None:
+    """Prepare a version and say where both trees are (``invoke prepare``).
+
+    With ``out``, each tree's sums, record, evidence and card are copied to ``out/<step>``.
+    """
+    prepared = prepare(open_order(order, terminal), terminal)
+    for step in ASSEMBLED:
+        tree = prepared.line.store.folder(prepared.done[step].tree, step)
+        terminal.say(f"{step}: {tree}")
+        if out is not None:
+            _hand_on(tree, out / step)
+    if out is not None:
+        terminal.say(f"sums and evidence: {out}")
+
+
+def build(order: Order, targets: Sequence[str], terminal: Terminal) -> None:
+    """Realize what ``targets`` need, and say where each one's result is."""
+    opened = open_order(order, terminal)
+    line = opened.line
+    steps = line.steps(opened.version).only(targets)
+    try:
+        done = lines.realize_line(line, steps, terminal, opened.cache)
+    finally:
+        terminal.stop()
+    for target in targets:
+        terminal.say(f"{target}: {line.store.folder(done[target].tree, target)}")
+
+
+def headline(line: Line, version: str, planned: Sequence[Planned]) -> str:
+    """Say how much there is to do."""
+    status = [item.status for item in planned]
+    cached = status.count(Status.CACHED)
+    waiting = len(planned) - status.count(Status.HIT) - cached
+    said = f"{line.recipe.name} {version}: {len(planned)} steps, {waiting} to build"
+    if not cached:
+        return said
+    return f"{said}, {cached} in the cache ({size(sum(item.download for item in planned))} to download)"
+
+
+def _require_memory(line: Line, planned: Sequence[Planned]) -> None:
+    """Refuse before anything is built for a server that would not fit into this machine's memory."""
+    if any(item.step.does == SERVES and item.status is not Status.HIT for item in planned):
+        for kind, need in _budgets(line).items():
+            budget.require(f"smoke-{kind}", need)
+
+
+def _budgets(line: Line) -> Mapping[str, Budget]:
+    """Return the memory of serving each tree; empty until both checkpoints are on this machine."""
+    folders = lines.checkpoints(line)
+    return budget.budgets(line.recipe, folders, pool(open_gpus())) if folders else {}
+
+
+def _hand_on(tree: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name in HANDED_ON:
+        source = tree / name
+        if source.is_dir():
+            shutil.copytree(source, target / name)
+        elif source.is_file():
+            shutil.copyfile(source, target / name)

@@ -1,0 +1,110 @@
+"""Which Hub a release goes to, what it is told before, and what is said after.
+
+A folder needs no word; a remote Hub asks before it is written to.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from release import line as lines
+from release.errors import StoppedError, UsageError
+from release.hub.folder import FolderHub
+from release.hub.transaction import Hub, Outcome, Release
+from release.report.terminal import Terminal, rows_table, size
+
+if TYPE_CHECKING:
+    from release.hub.huggingface import HuggingFaceHub, Intent, RepoIntent
+
+REMOTE = "hf"
+"""What ``--hub`` is called when it is no folder: the Hub of HF_ENDPOINT."""
+
+SLOW_LINE = 100e6 / 8
+"""Bytes a second of the line that a plan reckons with."""
+
+
+def require_consent(*, yes: bool) -> None:
+    """Raise UsageError, before anything is built, when nobody could be asked later."""
+    if not yes and not sys.stdin.isatty():
+        raise UsageError(
+            "publishing to a Hub asks before it writes, and nobody is there to answer",
+            hint="add --yes to publish without being asked, or --dry-run to see the plan",
+        )
+
+
+def hub(folder: Path | None, store: Path, terminal: Terminal, *, yes: bool) -> Hub:
+    """Return the Hub: a folder, or with None the one of HF_ENDPOINT."""
+    if folder is not None:
+        return FolderHub(folder)
+    return remote(store, terminal, yes=yes)
+
+
+def remote(store: Path, terminal: Terminal, *, yes: bool) -> "HuggingFaceHub":
+    """Return the Hub of HF_ENDPOINT; its journals lie in the store."""
+    from release.hub.client import endpoint
+    from release.hub.huggingface import HuggingFaceHub
+
+    def confirm(intent: "Intent") -> None:
+        terminal.say(f"{intent.endpoint}, as {intent.account}:")
+        _say_repos(intent.repos, terminal)
+        if not yes and input("publish? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise StoppedError("nothing was published", hint="the same command asks again")
+
+    return HuggingFaceHub(endpoint=endpoint(), journals=store / "publishing", confirm=confirm)
+
+
+def print_plan(release: Release | None, store: Path, terminal: Terminal) -> None:
+    """Say what publishing would send, once both trees are assembled."""
+    if release is None:
+        terminal.say("publish: the bytes to send are known once both trees are assembled")
+        return
+    terminal.say("publish:")
+    _say_repos(remote(store, terminal, yes=True).plan(release), terminal)
+
+
+def print_outcome(outcome: Outcome, terminal: Terminal) -> None:
+    """Print where both repos are, what was sent, and how anybody can verify them."""
+    rows = [
+        (
+            repo.where,
+            repo.commit[:12],
+            f"v{outcome.version}",
+            size(repo.sent),
+            size(max(0, repo.size - repo.sent)),
+        )
+        for repo in outcome.repos
+    ]
+    terminal.console.print(rows_table("published", ("url", "commit", "tag", "sent", "saved"), rows))
+    for repo in outcome.repos:
+        terminal.say(
+            f"to check it: hf download {repo.repo} --revision v{outcome.version} --local-dir DIR "
+            "&& cd DIR && sha256sum --check SHA256SUMS"
+        )
+
+
+def set_up(recipe: str, terminal: Terminal, *, private: bool) -> None:
+    """Make both repos of a line on the Hub of HF_ENDPOINT; those that are there stay as they are."""
+    from release.hub.calls import CallJournal
+    from release.hub.client import Client, endpoint
+    from release.hub.insist import Patience, one_try
+
+    line = lines.open_line(recipe)
+    patience, journals = Patience(), line.store.root / "publishing"
+    journal = CallJournal(journals / "hub-setup.jsonl", version="", repos={})
+    with one_try(patience):
+        client = Client.connect(endpoint(), patience, journal)
+        terminal.say(f"{endpoint()}, as {client.whoami()}:")
+        for repo in (line.recipe.repos.master, line.recipe.repos.nvfp4):
+            client.create(repo, private=private)
+            client.check_write(repo)
+            terminal.say(f"  {endpoint()}/{repo} is there, and this token may write to it")
+    journal.close()
+
+
+def _say_repos(repos: "tuple[RepoIntent, ...]", terminal: Terminal) -> None:
+    for repo in repos:
+        minutes = repo.unsent / SLOW_LINE / 60
+        time = f", {minutes:.0f} min at 100 Mbit/s" if minutes >= 1 else ""
+        gone = f"; deletes {', '.join(repo.deletes)}" if repo.deletes else ""
+        said = f"{repo.files} files, {size(repo.size)}; {size(repo.unsent)} to send{time}{gone}"
+        terminal.say(f"  {repo.repo}: {said}")
