@@ -102,7 +102,7 @@ class Known:
     last: Callable[[str], Mapping[str, object] | None]
     manifest_of: ManifestOf = lambda _: None
     gone: Callable[[str], str | None] = lambda _: None
-    offered: Callable[[Derivation], Offer | None] = lambda _: None
+    offered: Callable[[Step, Derivation], Offer | None] = lambda *_: None
 
 
 def plan(graph: Graph, site: Site, known: Known) -> tuple[Planned, ...]:
@@ -149,7 +149,7 @@ def _plan_step(
     tree = known.tree_of(derivation.key)
     if tree is not None:
         return Planned(step=step, status=Status.HIT, derivation=derivation, tree=tree, why="in the store")
-    offer = known.offered(derivation)
+    offer = known.offered(step, derivation)
     if offer is not None:
         new = offer.lacks - coming
         coming |= new

@@ -63,8 +63,8 @@ class Remote(Protocol):
     It raises only what stops a release, such as a full disk.
     """
 
-    def offer(self, derivation: Derivation) -> Offer | None:
-        """Return what there is for a derivation."""
+    def offer(self, step: Step, derivation: Derivation) -> Offer | None:
+        """Return what there is for the derivation of a step."""
         ...
 
     def pull(self, step: Step, derivation: Derivation, progress: Callable[[Update], None]) -> int | None:
@@ -202,7 +202,7 @@ class Executor:
                 return self._pulled(step, derivation) or self._build(step, derivation, lock.fd)
 
     def _pulled(self, step: Step, derivation: Derivation) -> Done | None:
-        if self.remote is None or self.remote.offer(derivation) is None:
+        if self.remote is None or self.remote.offer(step, derivation) is None:
             return None
         self.listener.started(step, derivation.key)
         began = time.monotonic()

@@ -29,9 +29,9 @@ class Cache:
     _refused: set[str] = field(default_factory=set)
     _away: bool = False
 
-    def offer(self, derivation: Derivation) -> Offer | None:
+    def offer(self, step: Step, derivation: Derivation) -> Offer | None:
         """Return what the cache has for a derivation, None when that is nothing to be believed."""
-        found = self._look(derivation, derivation.step)
+        found = self._look(derivation, step.name)
         return Offer(tree=found.entry.tree, lacks=self.reader.lacks(found)) if found else None
 
     def pull(self, step: Step, derivation: Derivation, progress: Progress) -> int | None:

@@ -25,7 +25,7 @@ BLOCK = 16 << 20
 """Bytes asked of a bucket at once; the next block is on its way while one is hashed."""
 
 ATTEMPTS = 2
-CONNECT_S, READ_S = 5, 30
+CONNECT_S, READ_S = 5, 20
 
 
 class UnreachableError(Exception):
@@ -135,7 +135,7 @@ def open_place(address: Address) -> Place:
     patience = {
         "connect_timeout": CONNECT_S,
         "read_timeout": READ_S,
-        "retries": {"mode": "standard", "max_attempts": ATTEMPTS},
+        "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
     }
     files = S3FileSystem(config_kwargs=patience, use_listings_cache=False, skip_instance_cache=True)
     files.retries = ATTEMPTS  # of a body that breaks off; those of a request are botocore's

@@ -74,7 +74,7 @@ def test_a_cached_step_gives_the_next_one_its_key_and_shared_bytes_are_counted_o
         first: Offer(tree="7", lacks=frozenset({body})),
         second: Offer(tree="8", lacks=frozenset({body, head})),
     }
-    known = Known(tree_of=lambda _: None, last=lambda _: None, offered=lambda made: offers.get(made.key))
+    known = Known(tree_of=lambda _: None, last=lambda _: None, offered=lambda _, made: offers.get(made.key))
     planned = plan(GRAPH, SITE, known)
     assert [(item.status, item.tree, item.download) for item in planned] == [
         (Status.CACHED, "7", 100),
@@ -85,7 +85,7 @@ def test_a_cached_step_gives_the_next_one_its_key_and_shared_bytes_are_counted_o
 def test_what_is_in_the_store_is_not_asked_of_the_cache() -> None:
     key = derive(FIRST, {"in": "5"}, SITE).key
 
-    def offered(made: Derivation) -> Offer | None:
+    def offered(_: Step, made: Derivation) -> Offer | None:
         assert made.key != key
         return None
 
