@@ -79,6 +79,8 @@ SGLANG = Engine(
     name=fused_name,
     entry=_shell,
 )
+# Named as in the checkpoint and not as vLLM fuses: compressed-tensors' own reader matches those,
+# and vLLM asks for every part of a fused module.
 COMPRESSED_TENSORS = Engine(
     title="vLLM",
     dialect="compressed-tensors",
