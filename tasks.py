@@ -292,18 +292,6 @@ def hub_setup(context: Context, recipe: str = "tiny", private: bool = False) -> 
 
 
 @command
-def prepare(context: Context, version: str, recipe: str = "tiny", out: str = "") -> None:
-    """Do everything of a release but publish it (--out: a folder for sums and evidence).
-
-    Example: invoke prepare --version 0.1.0 --out prepared
-    """
-    from release.preparing import prepare_version
-    from release.report.terminal import Terminal
-
-    prepare_version(recipe, version, Path(out).absolute() if out else None, Terminal())
-
-
-@command
 def hub(context: Context, root: str = str(PROJECT / "dist" / "hub-server"), port: int = 8800) -> None:
     """Start a local Hub to rehearse a release on; the first run makes a token and says how to use it.
 
@@ -422,7 +410,6 @@ namespace = Collection(
     release,
     prepare,
     hub_setup,
-    prepare,
     hub,
     doctor,
     test,
