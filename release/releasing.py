@@ -17,6 +17,7 @@ from release.hub.transaction import Outcome, Release, RepoTree, State, publish
 from release.line import Line
 from release.plan import Graph, Status
 from release.realize import Done
+from release.recipe import require_named
 from release.report.terminal import Terminal, plan_table, rows_table, size
 from release.store import durable
 
@@ -44,8 +45,11 @@ def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *,
         _print_plan(line, version, terminal)
         return
     steps = line.steps(version)
+    require_named(line.recipe)
     planned = lines.plan_line(line, steps)
     waiting = sum(item.status is not Status.HIT for item in planned)
+    if waiting:
+        lines.check_card(line)
     terminal.say(_headline(line, version, len(planned), waiting))
     with line.store.running():
         prepared = prepare(line, steps, version, terminal)

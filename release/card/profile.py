@@ -41,7 +41,10 @@ class Serve:
     extra_flags: tuple[str, ...]
 
     def flags(self) -> tuple[str, ...]:
-        """Return the flags of the measured server, as a shell reads them."""
+        """Return the flags of the measured server, as a shell reads them.
+
+        ``$LANGUAGE_ONLY`` stands for ``--language-model-only``, which a user may want off.
+        """
         draft = json.dumps({"method": "mtp", "num_speculative_tokens": self.speculative_tokens})
         chosen = (
             (True, "--dtype bfloat16"),
@@ -52,7 +55,7 @@ class Serve:
             (True, "--enable-prefix-caching" if self.prefix_caching else "--no-enable-prefix-caching"),
             (bool(self.quantization), f"--quantization {shlex.quote(self.quantization)}"),
             (self.enforce_eager, "--enforce-eager"),
-            (self.language_model_only, "--language-model-only"),
+            (self.language_model_only, "$LANGUAGE_ONLY"),
             (self.speculative_tokens > 0, f"--speculative-config {shlex.quote(draft)}"),
         )
         extra = (shlex.quote(flag) for flag in self.extra_flags)
@@ -71,17 +74,22 @@ class Profile:
 
         Without a hub the model is the version's folder, seen from the folder of the releases.
         """
-        exports = (f"export {name}={shlex.quote(value)}" for name, value in sorted(env.items()))
+        exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(env.items())]
+        if self.serve.language_model_only:
+            exports.append('if [ "${ENABLE_VISION:-0}" != 1 ]; then LANGUAGE_ONLY=--language-model-only; fi')
         flags = self.serve.flags()
         first = f"{repo} --revision v{version}" if hub else f"./{repo}/v{version}"
         middle = (f"  {flag} \\" for flag in flags[:-1])
         return (*exports, f"vllm serve {first} \\", *middle, f"  {flags[-1]}")
 
 
-def read_profile(name: str, smoke: Evidence) -> Profile:
-    """Read the profile from the evidence of smoke ``name``. Raises ConfigError naming the key."""
+def read_profile(name: str, smoke: Evidence, wanted: Mapping[str, Json] | None = None) -> Profile:
+    """Read the profile from the evidence of smoke ``name``. Raises ConfigError naming the key.
+
+    ``wanted`` is the recipe's profile, for a draft of what nobody has served yet.
+    """
     file = Path(name) / EVIDENCE_FILE
-    facts: Json = json.loads(json.dumps(smoke.facts.get("profile", {})))
+    facts: Json = json.loads(json.dumps(smoke.facts.get("profile", wanted or {})))
     profile = Table(file, facts if isinstance(facts, dict) else {}, "facts.profile")
     return Profile(
         serve=_serve(profile.take_table("serve")), sampling=_sampling(profile.take_table("sampling"))
@@ -111,7 +119,7 @@ def _serve(table: Table) -> Serve:
         enforce_eager=known.take("enforce_eager", bool),
         language_model_only=known.take("language_model_only", bool),
         prefix_caching=known.take("prefix_caching", bool),
-        extra_flags=known.take_strings("extra_flags"),
+        extra_flags=known.take_strings("extra_flags") if "extra_flags" in known.keys() else (),  # noqa: SIM118
     )
     if any(flag.startswith("--trust-remote-code") for flag in serve.extra_flags):
         raise known.error("extra_flags", "no --trust-remote-code", "it, and the release holds no code")
