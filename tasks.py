@@ -213,12 +213,25 @@ def diff(context: Context, old: str, new: str, recipe: str = "tiny") -> None:
 
 
 @command
-def card(context: Context, version: str, recipe: str = "tiny") -> None:
+def card(
+    context: Context, version: str = "", recipe: str = "tiny", draft: bool = False, open_: bool = False
+) -> None:
     """Render README, LICENSE and NOTICE of both repos and say where they are.
 
-    Example: invoke card --version 0.1.0
+    --draft says "not measured" for what no step has found out yet; nothing is built.
+    --open shows the cards in a browser, as a Hub would.
+
+    Example: invoke card --recipe qwen3.6-27b-vlm-cascade --draft
     """
-    _build(_order(recipe, version), "card-nvfp4", "card-master")
+    from release.drafting import draft_cards, release_cards
+    from release.report.page import show
+    from release.report.terminal import Terminal
+
+    cards = draft_cards(recipe, version) if draft else release_cards(recipe, version, Terminal())
+    for kind, folder in cards.items():
+        print(f"card-{kind}: {folder}")
+    if open_:
+        show([folder / "README.md" for folder in cards.values()], PROJECT / "dist" / "pages")
 
 
 @command

@@ -15,7 +15,9 @@ from recipes.formats.progress import Update
 from release import assemble, closure, gates, machine, pipeline, recipe, sbom, verdicts
 from release import built as builts
 from release import lock as locks
+from release.card import licences
 from release.card import step as card_step
+from release.card.facts import parse_facts
 from release.closure import Code
 from release.derivation import Site, Source, Step
 from release.digest import Tree
@@ -308,6 +310,16 @@ def check_sources(line: Line) -> None:
                 why="Nothing was built from it and nothing was changed.",
                 hint="fetch or save the checkpoint again, then lock it",
             ) from error
+
+
+def check_card(line: Line) -> None:
+    """Refuse, before anything is built, what the card's step would refuse at the end.
+
+    Raises ConfigError for a word of the recipe or a licence that a release may not inherit.
+    """
+    folder = recipe.source_path(line.recipe, line.recipe.sources["templates"])
+    facts = parse_facts(line.recipe.card, line.locked().trees.get("base", ""))
+    licences.check(licences.closure(facts), licences.read_policy(folder))
 
 
 def _code(does: str, here: Site) -> Code:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from release.derivation import Source, Step
 from release.digest import Json
 from release.images import Image
-from release.lock import Lock
+from release.lock import UNRESOLVED, Lock
 from release.plan import Graph
 from release.recipe import Recipe
 
@@ -149,8 +149,9 @@ def _card(kind: str, wanted: Recipe, lock: Lock, version: str, machine: Mapping[
             **_names(kind, wanted, version),
             "card": dict(wanted.card),
             "lock": lock.digest,
-            "images": dict(lock.images),
-            "sources": dict(lock.trees),
+            "images": {name: digest or UNRESOLVED for name, digest in lock.images.items()},
+            "sources": {name: source.tree or UNRESOLVED for name, source in lock.sources.items()},
+            "recipe": wanted.name,
             "machine": dict(machine),
         },
     )

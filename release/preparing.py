@@ -22,6 +22,7 @@ from release.line import Line
 from release.pipeline import SERVES
 from release.plan import Graph, Planned, Status
 from release.realize import Done, Remote
+from release.recipe import require_named
 from release.record import RECORD_FILE
 from release.report.terminal import Terminal, budget_table, plan_table, size
 
@@ -87,7 +88,10 @@ def prepare(opened: Opened, terminal: Terminal) -> Prepared:
     """Build, prove, measure, gate and assemble both trees; whatever is there is not built again."""
     line, version = opened.line, opened.version
     steps = line.steps(version)
+    require_named(line.recipe)
     planned = lines.plan_line(line, steps, opened.cache)
+    if any(item.status is not Status.HIT for item in planned):
+        lines.check_card(line)
     _require_memory(line, planned)
     terminal.say(headline(line, version, planned))
     try:

@@ -25,12 +25,21 @@ CHECKPOINTS = ("base", "master")
 SOURCES = (*CHECKPOINTS, "calibration", "prompts", "chat_template", "templates")
 
 
+UNNAMED = "your-namespace"
+"""The owner in the plan of a recipe that names none: nothing can be pushed there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repos:
     """The two repos of a release, as ``owner/name``."""
 
     master: str
     nvfp4: str
+
+    @property
+    def named(self) -> bool:
+        """Whether the recipe says whose repos they are."""
+        return not self.master.startswith(f"{UNNAMED}/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +128,7 @@ def load(folder: Path) -> Recipe:
     )
     quantize.done()
     table.done()
+    _check_base(recipe, table)
     return recipe
 
 
@@ -130,8 +140,31 @@ def _name(table: Table) -> str:
     return name
 
 
+def _check_base(recipe: Recipe, table: Table) -> None:
+    """Refuse a card that names another base, or another commit of it, than the one that is fetched."""
+    source = hub_sources(recipe).get("base")
+    if source is None:
+        return
+    if recipe.base != str(source.repo):
+        raise table.error("card.base.repo", f"{source.repo}, as in sources.base", repr(recipe.base))
+    base = recipe.card["base"]
+    said = base.get("revision", source.revision) if isinstance(base, dict) else source.revision
+    if source.pinned and said != source.revision:
+        raise table.error("card.base.revision", f"{source.revision}, as in sources.base", repr(said))
+
+
+def require_named(recipe: Recipe) -> None:
+    """Refuse to release into nobody's repos. Raises ConfigError."""
+    if not recipe.repos.named:
+        raise ConfigError(
+            f"{recipe.folder / RECIPE_FILE}: repos.namespace: expected the owner of both repos, got nothing",
+            why="There is no default to push to: it must be a namespace that your token can write.",
+            hint='write it into the recipe: namespace = "NAME"',
+        )
+
+
 def _repos(table: Table) -> Repos:
-    namespace = table.take("namespace", str)
+    namespace = table.take("namespace", str, UNNAMED)
     repos = Repos(
         master=f"{namespace}/{table.take('master', str)}", nvfp4=f"{namespace}/{table.take('nvfp4', str)}"
     )
@@ -188,7 +221,28 @@ def _sampling(table: Table) -> Mapping[str, Json]:
         "repetition_penalty": table.take("repetition_penalty", float),
     }
     table.done()
+    _refuse_greedy(table, params)
     return params
+
+
+def _refuse_greedy(table: Table, params: Mapping[str, Json]) -> None:
+    """Refuse a default that always takes the likeliest token, or that no engine takes.
+
+    Whoever loads the release without a word of sampling gets these values.
+    """
+    temperature, top_p, penalty = (
+        float(str(params[key])) for key in ("temperature", "top_p", "repetition_penalty")
+    )
+    top_k = int(str(params["top_k"]))
+    wanted = (
+        ("temperature", 0 < temperature <= 2, "above 0 and at most 2: greedy decoding loops"),
+        ("top_p", 0 < top_p <= 1, "above 0 and at most 1"),
+        ("top_k", top_k == -1 or top_k > 1, "-1 (all) or 2 and more: one candidate is greedy"),
+        ("repetition_penalty", 0.5 <= penalty <= 2, "between 0.5 and 2"),
+    )
+    for key, holds, words in wanted:
+        if not holds:
+            raise table.error(key, words, str(params[key]))
 
 
 def _smoke(table: Table) -> Smoke:

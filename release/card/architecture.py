@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.formats.qwen3_5 import FULL, LINEAR, parse_layout
+from release.card.markdown import escape
+from release.card.unmeasured import Unmeasured
 from release.digest import Json
 from release.errors import ConfigError
 from release.tables import Table
@@ -20,6 +22,7 @@ class Architecture:
     name: str
     hidden: int
     layers: int
+    interval: int
     full_layers: int
     linear_layers: int
     heads: int
@@ -58,6 +61,7 @@ def parse_architecture(config: Mapping[str, Json]) -> Architecture:
         name=str(architectures[0]) if isinstance(architectures, list) and architectures else "qwen3_5",
         hidden=layout.hidden,
         layers=len(layout.layers),
+        interval=text.take("full_attention_interval", int),
         full_layers=layout.layers.count(FULL),
         linear_layers=layout.layers.count(LINEAR),
         heads=layout.heads,
@@ -74,6 +78,24 @@ def parse_architecture(config: Mapping[str, Json]) -> Architecture:
     )
 
 
-def parse_ignore(config: Mapping[str, Json]) -> tuple[str, ...]:
-    """Return the patterns that a quantized tree keeps BF16. Raises ConfigError naming the key."""
-    return Table(Path("tree") / CONFIG_FILE, config).take_table("quantization_config").take_strings("ignore")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantization:
+    """What a quantized tree's config says: patterns kept in BF16, weights that share a scale."""
+
+    ignore: tuple[str, ...]
+    block: int | Unmeasured
+    producer: str | Unmeasured
+
+
+def parse_quantization(config: Mapping[str, Json]) -> Quantization:
+    """Parse ``quantization_config`` of a quantized tree. Raises ConfigError naming the key."""
+    table = Table(Path("tree") / CONFIG_FILE, config).take_table("quantization_config")
+    group = next(iter(table.take_tables("config_groups").values()), None)
+    if group is None:
+        raise table.error("config_groups", "one group", "none")
+    producer = table.take_table("producer")
+    return Quantization(
+        ignore=table.take_strings("ignore"),
+        block=group.take_table("weights").take("group_size", int),
+        producer=escape(f"{producer.take('name', str)} {producer.take('version', str)}"),
+    )

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from recipes.formats.calibration import Calibration
 from recipes.formats.evidence import Evidence
 from recipes.formats.qwen3_5 import Kind
-from release.card.architecture import Architecture
+from release.card.architecture import Architecture, Quantization
 from release.card.facts import CardFacts, DraftHead
-from release.card.figures import NVFP4, Figure, Row, required, rows
+from release.card.figures import MASTER, NVFP4, Figure, Row, required, rows
 from release.card.ledger import Ledger
 from release.card.licences import Licensed, closure
 from release.card.lineage import Lineage, read_lineage
 from release.card.markdown import escape
 from release.card.profile import Profile, read_profile
+from release.card.unmeasured import UNMEASURED, Unmeasured
+from release.digest import Json
 from release.errors import ConfigError, GateError, ProofError
 from release.record import Sibling
 from release.verdicts import Proved, Verdict, Verdicts, refuse_failed, require
@@ -28,11 +30,13 @@ NEVER_QUANTIZED = (Kind.LM_HEAD, Kind.MTP, Kind.VISION, Kind.CONV1D)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Which repo the card is for."""
+    """Which repo the card is for. ``tree`` is the digest of its model files."""
 
+    recipe: str
     kind: str
     version: str
     repo: str
+    tree: str
     sibling: Sibling
     lock: str
     sources: tuple[tuple[str, str], ...]
@@ -46,16 +50,28 @@ class Target:
         other = "master" if self.kind == "nvfp4" else "nvfp4"
         return {self.kind: self.repo, other: self.sibling.repo}
 
+    @property
+    def trees(self) -> Mapping[str, str]:
+        """The digests of both repos' model files by kind."""
+        other = "master" if self.kind == "nvfp4" else "nvfp4"
+        return {self.kind: self.tree, other: self.sibling.tree}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What the steps found out: the card quotes nothing else."""
+    """What the steps found out: the card quotes nothing else.
+
+    ``profile`` is the recipe's, for the draft of what was not served. None is for drafts too.
+    """
 
     evidence: Mapping[str, Evidence]
     verdicts: Verdicts
+    architecture: Architecture | None
+    quantization: Quantization | None
     ledgers: Mapping[str, Ledger]
-    calibration: Calibration
+    calibration: Calibration | None
     replies: Mapping[str, int]
+    profile: Mapping[str, Json]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,23 +92,24 @@ class Context:
     target: Target
     facts: CardFacts
     licences: tuple[Licensed, ...]
-    architecture: Architecture
+    architecture: Architecture | Unmeasured
     lineage: Lineage | None
-    ignore: tuple[str, ...]
+    quantization: Quantization | Unmeasured
     gates_packed: bool
-    ledgers: Mapping[str, Ledger]
-    calibration: CalibrationLine
+    ledgers: Mapping[str, Ledger | Unmeasured]
+    calibration: CalibrationLine | Unmeasured
     performance: tuple[Row, ...]
     acceptance: Mapping[str, Figure]
     machine: tuple[tuple[str, str], ...]
     gates: tuple[Verdict, ...]
     proofs: tuple[Proved, ...]
-    replies: Mapping[str, int]
+    replies: Mapping[str, int | Unmeasured]
     profile: Profile
+    served: bool
     serve_command: tuple[str, ...]
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> Ledger | Unmeasured:
         """The ledger of the tree that this card is for."""
         return self.ledgers[self.target.kind]
 
@@ -101,36 +118,36 @@ class Context:
         return any(proof.holds for proof in self.proofs if proof.name == name)
 
 
-def build(
-    target: Target, facts: CardFacts, architecture: Architecture, ignore: tuple[str, ...], found: Found
-) -> Context:
+def build(target: Target, facts: CardFacts, found: Found) -> Context:
     """Put the context together.
 
     Raises ProofError, GateError or ConfigError when the card would state what the evidence
-    does not hold, unless the card is a draft.
+    does not hold, unless the card is a draft: then it says "not measured".
     """
-    _refuse_missing_ledgers(found.ledgers)
-    profile = read_profile(f"smoke-{target.kind}", found.evidence[f"smoke-{target.kind}"])
+    smoke = found.evidence[f"smoke-{target.kind}"]
+    profile = read_profile(f"smoke-{target.kind}", smoke, found.profile if target.draft else None)
     if not target.draft:
+        _refuse_missing_ledgers(found.ledgers)
         require(found.verdicts)
         _refuse_unproved(target, facts, found)
     return Context(
         target=target,
         facts=facts,
         licences=closure(facts),
-        architecture=architecture,
+        architecture=found.architecture or UNMEASURED,
         lineage=read_lineage(found.evidence["prove"].facts),
-        ignore=ignore,
+        quantization=found.quantization or UNMEASURED,
         gates_packed=found.evidence["prove"].facts.get("in_proj_ab") == "nvfp4",
-        ledgers=found.ledgers,
-        calibration=_calibration(found.calibration),
+        ledgers={kind: found.ledgers.get(kind, UNMEASURED) for kind in ("master", "nvfp4")},
+        calibration=_calibration(found.calibration) if found.calibration else UNMEASURED,
         performance=rows(found.evidence[NVFP4], found.evidence["smoke-master"]),
         acceptance=required(found.evidence, draft=target.draft),
         machine=_machine(found.evidence[NVFP4], target),
         gates=tuple(_escaped(gate) for gate in found.verdicts.gates),
         proofs=tuple(_escaped_proof(proof) for proof in found.verdicts.proofs),
-        replies=found.replies,
+        replies={name: found.replies.get(name, UNMEASURED) for name in (NVFP4, MASTER)},
         profile=profile,
+        served="profile" in smoke.facts,
         serve_command=profile.command(target.repo, target.version, facts.hub, facts.serve_env),
     )
 
@@ -185,7 +202,8 @@ def _machine(smoke: Evidence, target: Target) -> tuple[tuple[str, str], ...]:
             why="A figure without its machine says nothing.",
         )
     engine = " ".join(str(facts[key]) for key in ("engine", "engine_version") if facts.get(key))
-    rows = (*(machine or target.machine), ("server", engine), ("kernel", str(facts.get("kernel") or "")))
+    known = machine or (target.machine if smoke.measurements else ())
+    rows = (*known, ("server", engine), ("kernel", str(facts.get("kernel") or "")))
     return tuple((escape(name), escape(value)) for name, value in rows if value)
 
 

@@ -3,6 +3,7 @@
 Parsed from the ``[card]`` table of a recipe. What was served and sampled stands in evidence.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +13,7 @@ from release.digest import Json
 from release.tables import Table
 
 RECIPE_FILE = Path("recipe.toml")
+_ARXIV = re.compile(r"\d{4}\.\d{4,5}")
 
 
 class DraftHead(StrEnum):
@@ -32,20 +34,47 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dataset:
-    """A training set of one stage. ``license`` is "own" for the model's own outputs."""
+class Work:
+    """Somebody's work with its SPDX expression: a tool, a set, what a set was made from."""
 
-    stage: str
     name: str
     url: str
     license: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A training set of one stage. ``license`` is "own" for the model's own outputs.
+
+    ``derives`` names what the set itself was made from: other sets, the teacher of its traces.
+    """
+
+    stage: str
+    name: str
+    url: str
+    license: str
+    derives: tuple[Work, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
-    """Somebody whose work or method this release rests on."""
+    """Somebody whose work or method this release rests on.
+
+    ``arxiv`` is the number of a paper; ``license`` is given where something of theirs is
+    inside, and is empty where only a method was followed.
+    """
 
     name: str
+    text: str
+    arxiv: str = ""
+    license: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A line of a table: what, and what is said of it."""
+
+    what: str
     text: str
 
 
@@ -75,6 +104,25 @@ class CardFacts:
     serve_env: Mapping[str, str]
     serve_notes: tuple[str, ...]
     limits: tuple[str, ...]
+    uses: tuple[str, ...]
+    history: tuple[Note, ...]
+    statements: tuple[str, ...]
+    performance_notes: tuple[str, ...]
+    calibration: Work | None
+    tools: tuple[Work, ...]
+    not_affiliated: tuple[str, ...]
+    watchdog_gib: int
+    changes: tuple[Note, ...]
+
+    @property
+    def watchdog_kib(self) -> int:
+        """The floor of available memory as the kernel counts it."""
+        return self.watchdog_gib << 20
+
+    @property
+    def papers(self) -> tuple[str, ...]:
+        """The arXiv numbers of the methods that were followed."""
+        return tuple(credit.arxiv for credit in self.attributions if credit.arxiv)
 
 
 def parse_facts(data: Mapping[str, Json], base_revision: str = "") -> CardFacts:
@@ -106,6 +154,15 @@ def parse_facts(data: Mapping[str, Json], base_revision: str = "") -> CardFacts:
         serve_env=_env(card),
         serve_notes=_strings(card, "serve_notes"),
         limits=card.take_strings("limits"),
+        uses=_strings(card, "uses"),
+        history=card.take_rows("history", _note),
+        statements=_strings(card, "statements"),
+        performance_notes=_strings(card, "performance_notes"),
+        calibration=_calibration(card),
+        tools=card.take_rows("tools", _work),
+        not_affiliated=_strings(card, "not_affiliated"),
+        watchdog_gib=card.take("watchdog_gib", int, 0),
+        changes=_changes(card),
     )
     card.done()
     return facts
@@ -143,11 +200,43 @@ def _dataset(row: Table) -> Dataset:
         name=row.take("name", str),
         url=row.take("url", str, ""),
         license=row.take("license", str),
+        derives=row.take_rows("derives", _work),
     )
 
 
+def _work(row: Table) -> Work:
+    return Work(name=row.take("name", str), url=row.take("url", str, ""), license=row.take("license", str))
+
+
+def _note(row: Table) -> Note:
+    return Note(what=row.take("what", str), text=row.take("text", str))
+
+
 def _attribution(row: Table) -> Attribution:
-    return Attribution(name=row.take("name", str), text=row.take("text", str))
+    arxiv = row.take("arxiv", str, "")
+    if arxiv and not _ARXIV.fullmatch(arxiv):
+        raise row.error("arxiv", "a number such as 2603.19220", repr(arxiv))
+    return Attribution(
+        name=row.take("name", str),
+        text=row.take("text", str),
+        arxiv=arxiv,
+        license=row.take("license", str, ""),
+    )
+
+
+def _calibration(card: Table) -> Work | None:
+    table = card.take_table("calibration", optional=True)
+    if not table.keys():
+        return None
+    found = _work(table)
+    table.done()
+    return found
+
+
+def _changes(card: Table) -> tuple[Note, ...]:
+    """Return what each version changed, in the recipe's order: the newest first."""
+    table = card.take_table("changes", optional=True)
+    return tuple(Note(what=name, text=table.take(name, str)) for name in table.keys())  # noqa: SIM118 - a Table is no dict
 
 
 def _env(card: Table) -> Mapping[str, str]:

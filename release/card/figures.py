@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from recipes.formats.evidence import Evidence, Measurement
 from release.card.markdown import escape
+from release.card.unmeasured import NOT_MEASURED
 from release.errors import GateError
 
-NOT_MEASURED = "not measured"
 ACCEPTANCE = "acceptance_length"
 NVFP4 = "smoke-nvfp4"
 MASTER = "smoke-master"
@@ -21,6 +21,11 @@ class Figure:
     unit: str
     n: int
     how: str
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a figure."""
+        return self.n > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

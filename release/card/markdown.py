@@ -22,19 +22,36 @@ _BREAKING = (
     ("a pipe", re.compile(_UNESCAPED + r"\|")),
     ("HTML", re.compile(_UNESCAPED + r"<[A-Za-z/!?]")),
 )
-OPTIONAL = ("hub", "url", "data_note", "quantization", "unit")
+PROSE = (
+    "reasoning",
+    "sampling_notes",
+    "serve_notes",
+    "performance_notes",
+    "uses",
+    "limits",
+    "statements",
+)
+"""Lists of sentences: they may hold code spans, since no template puts one inside another."""
+
+OPTIONAL = ("hub", "url", "data_note", "quantization", "unit", "arxiv", "license")
 """Fields that a card may leave empty."""
 
+_CODE = re.compile(r"`[^`|<]+`")
 _SPECIAL = re.compile(r"([\\`*_\[\]<|])")
 
 
-def problem(text: str) -> str | None:
-    """Name what in ``text`` would break the Markdown around it, or None when nothing would."""
+def problem(text: str, *, prose: bool = False) -> str | None:
+    """Name what in ``text`` would break the Markdown around it, or None when nothing would.
+
+    ``prose`` may hold code spans, closed ones.
+    """
     if not text.strip():
         return "nothing"
     for character in text:
         if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Cs"):
             return "a line break" if character in "\n\r\x0b\x0c\x85\u2028\u2029" else "a control character"
+    if prose:
+        text = _CODE.sub("", text)
     return next((name for name, pattern in _BREAKING if pattern.search(text)), None)
 
 
@@ -48,7 +65,7 @@ def escape(text: str) -> str:
 def check(value: object, at: str = "") -> None:
     """Refuse a value that holds text which would break a card. Raises ConfigError naming it."""
     for path, text in _texts(value, at):
-        found = problem(text)
+        found = problem(text, prose=path.rpartition(".")[2].partition("[")[0] in PROSE)
         if found and (text or path.rpartition(".")[2] not in OPTIONAL):
             raise ConfigError(
                 f"{path}: {found} in {text[:80]!r}",

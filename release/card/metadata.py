@@ -4,6 +4,7 @@ import re
 
 from release.card.context import Context
 from release.card.facts import CardFacts
+from release.card.unmeasured import Unmeasured
 
 _DATASET_URL = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)")
 
@@ -22,18 +23,28 @@ def front_matter(context: Context) -> str:
         license=facts.license.lower(),
         language=list(facts.languages),
         library_name="transformers",
-        pipeline_tag="image-text-to-text" if context.architecture.vision else "text-generation",
+        pipeline_tag=_pipeline(context),
         base_model=target.sibling.repo if nvfp4 else facts.base.repo,
         base_model_relation="quantized" if nvfp4 else "finetune",
         datasets=_datasets(facts) or None,
         tags=_tags(facts, nvfp4=nvfp4),
+        quantized_by=facts.author if nvfp4 else None,
     )
     return data.to_yaml(line_break="\n") + "\n"
 
 
+def _pipeline(context: Context) -> str:
+    """Return the tag that the Hub's "Use this model" needs; a draft says what the recipe says."""
+    shape = context.architecture
+    vision = context.facts.vision_frozen if isinstance(shape, Unmeasured) else shape.vision
+    return "image-text-to-text" if vision else "text-generation"
+
+
 def _tags(facts: CardFacts, *, nvfp4: bool) -> list[str]:
     own = ["nvfp4", "modelopt"] if nvfp4 else ["bf16"]
-    return list(dict.fromkeys([*own, "mtp", "speculative-decoding", "vllm", "conversational", *facts.tags]))
+    shared = ["mtp", "speculative-decoding", "vllm", "conversational"]
+    papers = [f"arxiv:{number}" for number in facts.papers]
+    return list(dict.fromkeys([*own, *shared, *facts.tags, *papers]))
 
 
 def _datasets(facts: CardFacts) -> list[str]:

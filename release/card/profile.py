@@ -12,10 +12,13 @@ from pathlib import Path
 from recipes.formats.evidence import EVIDENCE_FILE, Evidence
 from recipes.formats.params import Table as Params
 from recipes.formats.serving.profile import Serve, parse_serve
-from recipes.formats.serving.vllm import compile_vllm
+from recipes.formats.serving.vllm import NEWEST, compile_vllm
 from release.digest import Json
 from release.errors import ConfigError
 from release.tables import Table
+
+LANGUAGE_ONLY = "--language-model-only"
+"""The flag that a user may want off: ENABLE_VISION=1 leaves it out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,20 +47,25 @@ class Profile:
         """
         command = compile_vllm(self.serve, self.version)
         exported = {**command.variables, **env}
-        exports = (f"export {name}={shlex.quote(value)}" for name, value in sorted(exported.items()))
+        exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(exported.items())]
+        if self.serve.language_model_only:
+            exports.append(f'if [ "${{ENABLE_VISION:-0}}" != 1 ]; then LANGUAGE_ONLY={LANGUAGE_ONLY}; fi')
         flags = [_shell(flag) for flag in command.flags]
         first = f"{repo} --revision v{version}" if hub else f"./{repo}/v{version}"
         middle = (f"  {flag} \\" for flag in flags[:-1])
         return (*exports, f"vllm serve {first} \\", *middle, f"  {flags[-1]}")
 
 
-def read_profile(name: str, smoke: Evidence) -> Profile:
-    """Read the profile from the evidence of smoke ``name``. Raises ConfigError naming the key."""
+def read_profile(name: str, smoke: Evidence, wanted: Mapping[str, Json] | None = None) -> Profile:
+    """Read the profile from the evidence of smoke ``name``. Raises ConfigError naming the key.
+
+    ``wanted`` is the recipe's profile, for a draft of what nobody has served yet.
+    """
     file = Path(name) / EVIDENCE_FILE
-    facts: Json = json.loads(json.dumps(smoke.facts.get("profile", {})))
+    facts: Json = json.loads(json.dumps(smoke.facts.get("profile", wanted or {})))
     profile = Table(file, facts if isinstance(facts, dict) else {}, "facts.profile")
     served = profile.take_table("serve").take_rest()
-    version = str(smoke.facts.get("engine_version", ""))
+    version = str(smoke.facts.get("engine_version", NEWEST))
     try:
         serve = parse_serve(Params(f"{file}: facts.profile.serve", served))
         compile_vllm(serve, version)
@@ -69,6 +77,8 @@ def read_profile(name: str, smoke: Evidence) -> Profile:
 
 def _shell(flag: str) -> str:
     """Return ``--name=value`` as people write it: with a space, and quoted."""
+    if flag == LANGUAGE_ONLY:
+        return "$LANGUAGE_ONLY"
     name, _, value = flag.partition("=")
     return f"{name} {shlex.quote(value)}" if value else name
 

@@ -1,5 +1,7 @@
 """Rendering: a template and a context give text, or an error that names what is missing."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import jinja2
@@ -8,6 +10,8 @@ from release.card.context import Context
 from release.card.figures import number
 from release.card.markdown import check
 from release.card.metadata import front_matter
+from release.card.typed import refuse_typed
+from release.card.unmeasured import Unmeasured
 from release.errors import ConfigError
 
 
@@ -29,9 +33,22 @@ def render(templates: Path, name: str, context: Context) -> str:
     return text.rstrip("\n") + "\n"
 
 
+class Checked(jinja2.FileSystemLoader):
+    """Loads templates that no figure was typed into."""
+
+    def get_source(
+        self, environment: jinja2.Environment, template: str
+    ) -> tuple[str, str, Callable[[], bool]]:
+        """Return a template's source. Raises ConfigError naming a number that was typed by hand."""
+        found = super().get_source(environment, template)
+        refuse_typed(environment, template, found[0])
+        return found
+
+
+@functools.cache
 def _environment(templates: Path) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(templates),
+        loader=Checked(templates),
         undefined=jinja2.StrictUndefined,
         finalize=_refuse_none,
         autoescape=False,  # noqa: S701 - this is Markdown; every value was checked for it
@@ -51,13 +68,15 @@ def _refuse_none(value: object) -> object:
     return value
 
 
-def _count(value: int) -> str:
+def _count(value: int | Unmeasured) -> str:
     """Return 1140000 as ``1,140,000``."""
-    return f"{value:,}"
+    return str(value) if isinstance(value, Unmeasured) else f"{value:,}"
 
 
-def _size(value: int) -> str:
+def _size(value: int | Unmeasured) -> str:
     """Return bytes in the decimal unit that disks and the Hub use."""
+    if isinstance(value, Unmeasured):
+        return str(value)
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if value >= size:
             return f"{value / size:.2f} {unit}"

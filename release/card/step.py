@@ -2,27 +2,34 @@
 
 Params::
 
-    {"kind": "nvfp4", "version": "1.0.0", "repo": "owner/name", "sibling_repo": "owner/other",
-     "lock": "<digest>", "sources": {"base": "<digest>"}, "images": {"quantize": "<digest>"},
-     "machine": {"cpu": "..."}, "draft": false, "card": {...}}
+    {"recipe": "tiny", "kind": "nvfp4", "version": "1.0.0", "repo": "owner/name",
+     "sibling_repo": "owner/other", "lock": "<digest>", "sources": {"base": "<digest>"},
+     "images": {"quantize": "<digest>"}, "machine": {"cpu": "..."}, "draft": false, "card": {...}}
 
 ``machine`` is where the figures were measured; it may stand in smoke's ``facts.machine``
-instead, and only a draft may lack it. The sibling's digest is that of input ``sibling``.
+instead, and only a draft may lack it. The digests of both repos' model files are those of the
+inputs ``tree`` and ``sibling``. A draft may lack every input but ``templates``; it takes the
+recipe's ``profile`` ({"serve": {...}, "sampling": {...}}) for what nobody has served.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from recipes.formats import calibration
 from recipes.formats.evidence import EVIDENCE_FILE, Evidence
 from recipes.formats.evidence import parse as parse_evidence
 from release import verdicts
-from release.card.architecture import parse_architecture, parse_ignore, read_config
+from release.card.architecture import (
+    Architecture,
+    Quantization,
+    parse_architecture,
+    parse_quantization,
+    read_config,
+)
 from release.card.context import Context, Found, Target, build
 from release.card.facts import parse_facts
 from release.card.figures import MASTER, NVFP4
 from release.card.ledger import read_ledgers
-from release.card.licences import check_closure
+from release.card.licences import check, read_policy
 from release.errors import ConfigError
 from release.hoststep import HostStep, Inputs, Params, Result
 from release.record import KINDS, Sibling
@@ -32,6 +39,7 @@ from release.verdicts import VERDICTS_FILE
 
 REPLIES_FILE = "replies.jsonl"
 LICENSE_FILE = "LICENSE"
+LICENSE_TEXT = "Apache-2.0"
 PARAMS_FILE = Path("params")
 
 
@@ -44,8 +52,13 @@ def card(inputs: Inputs, params: Params) -> Result:
     from release.card.render import render  # jinja2: not before a card is rendered
 
     context = read_context(inputs, params)
-    check_closure(context.licences)
     templates = inputs["templates"].folder
+    check(context.licences, read_policy(templates))
+    if context.facts.license != LICENSE_TEXT:
+        raise ConfigError(
+            f"recipe.toml: card.license: expected {LICENSE_TEXT}, got {context.facts.license}",
+            why=f"templates/{LICENSE_FILE} is the text of {LICENSE_TEXT}.",
+        )
     kind = context.target.kind
     return Result(
         new={
@@ -63,36 +76,38 @@ def read_context(inputs: Inputs, params: Params) -> Context:
     """Parse every input of the step and put the context together."""
     table = Table(PARAMS_FILE, params)
     data: Params = table.take("card", dict)
-    target = _target(table, inputs["sibling"].tree.digest)
+    profile: Params = table.take("profile", dict, {})
+    target = _target(table, inputs)
     table.done()
     facts = parse_facts(data, dict(target.sources).get("base", ""))
-    config = read_config(inputs["tree"].folder)
-    return build(
-        target,
-        facts,
-        parse_architecture(config),
-        parse_ignore(config) if target.kind == "nvfp4" else (),
-        _found(inputs),
-    )
+    return build(target, facts, _found(inputs, target, profile))
 
 
-def _target(table: Table, sibling: str) -> Target:
+def _target(table: Table, inputs: Inputs) -> Target:
     kind = table.take("kind", str)
     if kind not in KINDS:
         raise table.error("kind", " or ".join(KINDS), repr(kind))
     version = table.take("version", str)
+    draft = table.take("draft", bool, False)
     other = str(RepoName.parse(table.take("sibling_repo", str)))
+    trees = {name: _digest(inputs, name, draft=draft) for name in ("tree", "sibling")}
     return Target(
+        recipe=table.take("recipe", str),
         kind=kind,
         version=version,
         repo=str(RepoName.parse(table.take("repo", str))),
-        sibling=Sibling(repo=other, version=version, tree=sibling),
+        tree=trees["tree"],
+        sibling=Sibling(repo=other, version=version, tree=trees["sibling"]),
         lock=table.take("lock", str),
         sources=_named(table, "sources"),
         images=_named(table, "images"),
         machine=_named(table, "machine"),
-        draft=table.take("draft", bool, False),
+        draft=draft,
     )
+
+
+def _digest(inputs: Inputs, name: str, *, draft: bool) -> str:
+    return "not built" if draft and name not in inputs else inputs[name].tree.digest
 
 
 def _named(table: Table, key: str) -> tuple[tuple[str, str], ...]:
@@ -100,26 +115,58 @@ def _named(table: Table, key: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, values.take(name, str)) for name in sorted(values.keys()))
 
 
-def _found(inputs: Inputs) -> Found:
+def _found(inputs: Inputs, target: Target, profile: Params) -> Found:
+    draft = target.draft
     try:
         return Found(
-            evidence={name: _evidence(inputs[name].folder) for name in ("prove", NVFP4, MASTER)},
-            verdicts=verdicts.parse((inputs["gate"].folder / VERDICTS_FILE).read_text()),
-            ledgers=read_ledgers(inputs["prove"].folder),
-            calibration=calibration.read(inputs["calibrate"].folder / calibration.CALIBRATION_FILE),
-            replies=_replies(inputs),
+            evidence={name: _evidence(inputs, name, draft=draft) for name in ("prove", NVFP4, MASTER)},
+            verdicts=_verdicts(inputs, draft=draft),
+            architecture=None if _lacks(inputs, "tree", draft) else _architecture(inputs),
+            quantization=_quantization(inputs, target),
+            ledgers={} if _lacks(inputs, "prove", draft) else read_ledgers(inputs["prove"].folder),
+            calibration=None if _lacks(inputs, "calibrate", draft) else _calibration(inputs),
+            replies={
+                name: _replies(inputs, name) for name in (NVFP4, MASTER) if not _lacks(inputs, name, draft)
+            },
+            profile=profile,
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"the card cannot be rendered: {error}") from error
 
 
-def _evidence(folder: Path) -> Evidence:
-    return parse_evidence((folder / EVIDENCE_FILE).read_text())
+def _lacks(inputs: Inputs, name: str, draft: bool) -> bool:
+    """Tell whether a draft has to do without an input. A release has them all."""
+    return draft and name not in inputs
 
 
-def _replies(inputs: Inputs) -> Mapping[str, int]:
-    """Return how many replies each smoke kept."""
-    return {
-        name: sum(1 for line in (inputs[name].folder / REPLIES_FILE).read_text().splitlines() if line.strip())
-        for name in (NVFP4, MASTER)
-    }
+def _architecture(inputs: Inputs) -> Architecture:
+    return parse_architecture(read_config(inputs["tree"].folder))
+
+
+def _quantization(inputs: Inputs, target: Target) -> Quantization | None:
+    quantized = "tree" if target.kind == "nvfp4" else "sibling"
+    if _lacks(inputs, quantized, target.draft):
+        return None
+    return parse_quantization(read_config(inputs[quantized].folder))
+
+
+def _calibration(inputs: Inputs) -> calibration.Calibration:
+    return calibration.read(inputs["calibrate"].folder / calibration.CALIBRATION_FILE)
+
+
+def _evidence(inputs: Inputs, name: str, *, draft: bool) -> Evidence:
+    if _lacks(inputs, name, draft):
+        return Evidence()
+    return parse_evidence((inputs[name].folder / EVIDENCE_FILE).read_text())
+
+
+def _verdicts(inputs: Inputs, *, draft: bool) -> verdicts.Verdicts:
+    if _lacks(inputs, "gate", draft):
+        return verdicts.Verdicts(gates=(), proofs=())
+    return verdicts.parse((inputs["gate"].folder / VERDICTS_FILE).read_text())
+
+
+def _replies(inputs: Inputs, name: str) -> int:
+    """Return how many replies a smoke kept."""
+    text = (inputs[name].folder / REPLIES_FILE).read_text()
+    return sum(1 for line in text.splitlines() if line.strip())

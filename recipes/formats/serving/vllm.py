@@ -18,6 +18,9 @@ Version = tuple[int, int]
 OLDEST: Version = (0, 22)
 """The seed's version; nothing is known here of an older one."""
 
+NEWEST = "0.32.0"
+"""The newest version whose parser was asked about these flags; a draft of a card is compiled for it."""
+
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 

@@ -99,7 +99,11 @@ CONFIG: dict[str, Json] = {
         "max_position_embeddings": 4096,
     },
     "vision_config": {"depth": 2},
-    "quantization_config": {"ignore": ["*visual*", "*linear_attn.conv1d*", "*lm_head*", "*mtp*"]},
+    "quantization_config": {
+        "config_groups": {"group_0": {"weights": {"group_size": 16, "num_bits": 4}}},
+        "ignore": ["*visual*", "*linear_attn.conv1d*", "*lm_head*", "*mtp*"],
+        "producer": {"name": "modelopt", "version": "0.47.0"},
+    },
 }
 
 
@@ -186,6 +190,7 @@ def params(kind: str) -> dict[str, Json]:
     repos = {"nvfp4": "graftsmith/tiny-NVFP4-MTP", "master": "graftsmith/tiny"}
     sibling = "master" if kind == "nvfp4" else "nvfp4"
     return {
+        "recipe": "tiny",
         "kind": kind,
         "version": "1.0.0",
         "repo": repos[kind],

@@ -1,0 +1,1 @@
+"""Golden conversations: what the release's chat template makes of each."""

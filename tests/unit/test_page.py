@@ -1,0 +1,36 @@
+"""A card as a page: what a reader sees, and that nothing of the card can run in it."""
+
+from release.report.page import page
+
+CARD = """---
+license: apache-2.0
+tags:
+- nvfp4
+---
+
+# Title
+
+| a | b |
+|---|---:|
+| `x` | 1 |
+
+```bash
+echo "<script>"
+```
+
+<script>alert(1)</script> and [link](javascript:alert(1))
+"""
+
+
+def test_metadata_stands_above_and_tables_are_drawn() -> None:
+    drawn = page(CARD, "card")
+    assert "license: apache-2.0" in drawn
+    assert "<h1>Title</h1>" in drawn
+    assert '<td style="text-align:right">1</td>' in drawn
+
+
+def test_nothing_of_a_card_runs() -> None:
+    drawn = page(CARD, "<title>")
+    assert "<script" not in drawn
+    assert 'href="javascript' not in drawn
+    assert "<title>&lt;title&gt;</title>" in drawn
