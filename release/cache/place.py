@@ -90,7 +90,8 @@ class Place:
         """Write a small file, in place of one that stands there."""
         with _asking():
             if isinstance(self.files, LocalFileSystem):
-                durable.write(Path(self._path(name)), data)
+                with self._appearing(name) as partial:
+                    partial.write_bytes(data)
             else:
                 self.files.pipe_file(self._path(name), data)
 
@@ -98,17 +99,21 @@ class Place:
         """Write a file from ``source``, in place of one that stands there; ``sent`` is told of bytes."""
         with _asking():
             if isinstance(self.files, LocalFileSystem):
-                self._copy(source, Path(self._path(name)))
+                with self._appearing(name) as partial:
+                    self.files.put_file(str(source), str(partial))
                 sent(source.stat().st_size)
             else:
                 self.files.put_file(str(source), self._path(name), callback=_Sent(sent))
 
-    def _copy(self, source: Path, target: Path) -> None:
-        partial = Path(self._path(f"{INCOMING}/{secrets.token_hex(8)}"))  # two writers never share one
+    @contextmanager
+    def _appearing(self, name: str) -> Iterator[Path]:
+        """Yield where to write a file of a folder; it is renamed to its name when it is whole."""
+        target = Path(self._path(name))
+        partial = Path(self._path(f"{INCOMING}/{secrets.token_hex(8)}"))  # no two machines share one
         durable.make_folder(partial.parent)
         durable.make_folder(target.parent)
         try:
-            self.files.put_file(str(source), str(partial))
+            yield partial
             durable.sync_file(partial)
             durable.rename(partial, target)
         finally:
@@ -158,7 +163,7 @@ def _asking() -> Iterator[None]:
     """Turn what a client raises into one error: clients have no root of errors in common."""
     try:
         yield
-    except (RefusedError, MachineError):
+    except RefusedError:
         raise
     except Exception as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -380,3 +380,13 @@ def test_the_collector_takes_no_arrivals_of_a_pull_at_work(writer: Builder, read
 def test_what_the_client_says_wrong_is_one_error(memory: Place) -> None:
     with pytest.raises(UnreachableError, match="reset"):
         memory.size(entry_name("k", "s"))
+
+
+def test_a_folder_that_cannot_be_written_costs_one_warning(tmp_path: Path) -> None:
+    own = signer()
+    (tmp_path / "file").touch()
+    builder = Builder(root=tmp_path / "one", folder=tmp_path / "file", trusted=trust(own), writes_as=own)
+    builder.build()
+    assert builder.built == ["first", "second"]
+    assert len(builder.warnings) == 1
+    assert "does not answer" in builder.warnings[0]
