@@ -1,7 +1,6 @@
 """What can I do? The tasks of graftsmith; ``invoke --list`` shows them."""
 
 import functools
-import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -51,8 +50,7 @@ def command(
                 raise
             _stop(f"internal error: {type(error).__name__}: {error}\n→ run again with: invoke --debug …", 1)
 
-    named = "name" in inspect.signature(function).parameters  # what may be typed without its flag
-    return Task(run, positional=["name"] if named else None)
+    return Task(run)
 
 
 @command
@@ -115,7 +113,7 @@ def build_image(
 
     --base takes what stands in for the locked base, as oci-layout://FOLDER@sha256:...
 
-    Example: invoke build-image quantize
+    Example: invoke build-image --name quantize
     """
     from release.imaging.command import Question, run
     from release.report.terminal import Terminal

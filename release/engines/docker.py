@@ -119,7 +119,7 @@ def require_loaded(image: Image, built: BuiltImage, daemon: Daemon) -> str:
 
 
 def _how_to_build(image: Image) -> str:
-    return f"type: invoke build-image {image.name} --variant {image.variant}"
+    return f"type: invoke build-image --name {image.name} --variant {image.variant}"
 
 
 @contextlib.contextmanager

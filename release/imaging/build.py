@@ -21,6 +21,9 @@ from release.store import Store, durable
 LONG_S = 3600
 """Seconds that an engine may be silent while it unpacks an image of 20 GB."""
 
+SHOWN = 40
+"""Paths that are named when two builds differ."""
+
 Tell = Callable[[str], None]
 
 
@@ -55,20 +58,32 @@ def rebuild_image(build: Build, store: Store, tell: Tell) -> Outcome:
     the two differ.
     """
     first = build_image(build, store, tell)
-    daemon = connect()
+    daemon, again = connect(), replace(build, again=True)
     with store.lock(f"image-{build.inputs}"):
-        second = _build(build, store, daemon, tell, cache=False, record_log="again")
-    if second.digest == first.image.digest:
-        return replace(first, built=True)
-    tell("the digests differ; comparing the files")
-    before, after = (look.files(daemon, _id(daemon, image)) for image in (first.image, second))
-    lines = look.different(before, after)
-    if second.diff_ids == first.image.diff_ids:
-        lines.append("no file differs: only how layers are packed, or the configuration")
-    shown = "\n  ".join(lines[:40]) + (f"\n  … and {len(lines) - 40} more" if len(lines) > 40 else "")
-    raise BuildError(
-        f"image {build.name} is not reproducible: {first.image.digest} and {second.digest}\n  {shown}",
-        why=f"It was built by {first.image.builder}, and again by {second.builder}.",
+        second = _build(again, store, daemon, tell, cache=False)
+    try:
+        if second.digest == first.image.digest:
+            return replace(first, built=True)
+        tell("the digests differ; comparing the files")
+        raise _different(build, first.image, second, _differences(daemon, first.image, second))
+    finally:
+        with in_words(f"removing {second.tag}"):
+            daemon.client.api.remove_image(second.tag)
+
+
+def _differences(daemon: Daemon, first: BuiltImage, second: BuiltImage) -> list[str]:
+    if first.diff_ids == second.diff_ids:
+        return ["no file differs: only how layers are packed, or the configuration"]
+    before, after = (look.files(daemon, _id(daemon, image)) for image in (first, second))
+    return look.different(before, after)
+
+
+def _different(build: Build, first: BuiltImage, second: BuiltImage, lines: list[str]) -> BuildError:
+    more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    shown = "\n  ".join([*lines[:SHOWN], *more])
+    return BuildError(
+        f"image {build.name} is not reproducible: {first.digest} and {second.digest}\n  {shown}",
+        why=f"It was built by {first.builder}, and again by {second.builder}.",
         hint="the same builder must give the same bytes; another one may pack layers in another way",
     )
 
@@ -93,9 +108,7 @@ def push(image: BuiltImage, registry: str) -> str:
     return f"{repository}@{found}"
 
 
-def _build(
-    build: Build, store: Store, daemon: Daemon, tell: Tell, *, cache: bool, record_log: str = "log"
-) -> BuiltImage:
+def _build(build: Build, store: Store, daemon: Daemon, tell: Tell, *, cache: bool) -> BuiltImage:
     """Build, load, look into and describe an image; nothing is recorded."""
     version = buildx.require()
     builder = buildx.builder(daemon, tell)
@@ -105,7 +118,7 @@ def _build(
     with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as scratch:
         context, archive = Path(scratch) / "context", Path(scratch) / "image.oci.tar"
         stage.lay(build.image, context)
-        log = folder / f"{build.inputs}.{record_log}.txt"
+        log = folder / f"{build.inputs}.{'again' if build.again else 'log'}.txt"
         buildx.build(build, context, archive, with_builder=builder, cache=cache, log=log, tell=tell)
         found = layout.read(archive)
         checks.require(build, checks.of_layout(build, found))

@@ -12,8 +12,8 @@ from release.engines.daemon import Daemon, explained
 from release.errors import MachineError
 from release.imaging.recipe import BUILDKIT, ENGINES_BUILDER, OWN_BUILDER, Build
 
-KEPT = 60
-"""Lines of a failed build that are shown."""
+KEPT = 500
+"""Lines of a failed build in which its reason is looked for; the end of them is shown."""
 
 
 def require() -> str:

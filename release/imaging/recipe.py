@@ -20,12 +20,14 @@ STAND_IN = re.compile(r"(oci-layout|docker-image)://\S+@sha256:[0-9a-f]{64}")
 class Build:
     """One build: an image, for a platform, on a base.
 
-    ``base`` is ``locked``, or a build context that stands in for the locked base.
+    ``base`` is ``locked``, or a build context that stands in for the locked base. One that
+    is built ``again``, to be compared, has a tag of its own: an engine drops what has none.
     """
 
     image: Image
     platform: str
     base: str = LOCKED
+    again: bool = False
 
     @property
     def inputs(self) -> str:
@@ -45,7 +47,8 @@ class Build:
     @property
     def tag(self) -> str:
         """What the image is called in the engine."""
-        return f"graftsmith/{self.image.name}:{self.image.variant}-{self.inputs[:12]}"
+        again = "-again" if self.again else ""
+        return f"graftsmith/{self.image.name}:{self.image.variant}-{self.inputs[:12]}{again}"
 
     def options(self) -> list[str]:
         """Return what buildx is told about the image: arguments, labels, base, reproducibility."""

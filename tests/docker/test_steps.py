@@ -66,9 +66,8 @@ class Bench:
 
     def said(self, body: str) -> str:
         """Run ``body``, in which ``say`` keeps a line, and return the lines."""
-        self.run(
-            f"lines = []; say = lines.append\n{body}\nwork.new('said.txt').write_text('\\n'.join(lines))"
-        )
+        kept = "work.new('said.txt').write_text('\\n'.join(lines))"
+        self.run(f"lines = []; say = lines.append\n{textwrap.dedent(body)}\n{kept}")
         return (self.scratch / "out" / "said.txt").read_text()
 
 
@@ -193,7 +192,7 @@ def test_an_image_that_is_not_built_is_said(bench: Bench) -> None:
     assert bench.image.container is not None
     other = replace(bench.image.container, source_date_epoch=1)
     bench.image = replace(bench.image, container=other)
-    with pytest.raises(BuildError, match="invoke build-image quantize --variant cpu"):
+    with pytest.raises(BuildError, match="invoke build-image --name quantize --variant cpu"):
         bench.run("pass")
 
 
