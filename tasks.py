@@ -211,6 +211,18 @@ def hub(context: Context, root: str = str(PROJECT / "dist" / "hub-server"), port
 
 
 @command
+def verify(context: Context, published: str) -> None:
+    """Verify a published repo at its tag without downloading its weights; exit code 6 when it is another.
+
+    Example: invoke verify graftsmith/tiny-cascade-NVFP4-MTP@v0.1.0
+    """
+    from release.report.terminal import Terminal
+    from release.verifying import verify as run
+
+    run(published, Terminal())
+
+
+@command
 def store_verify(context: Context, contents: bool = False) -> None:
     """Check the store: results whole, links right (--contents: read every byte, and environments).
 
@@ -285,5 +297,20 @@ store = Collection("store")
 store.add_task(store_verify, "verify")
 store.add_task(store_gc, "gc")
 namespace = Collection(
-    lock, status, why, build, rebuild, smoke, log, diff, card, release, hub, hub_setup, test, lint, store
+    lock,
+    status,
+    why,
+    build,
+    rebuild,
+    smoke,
+    log,
+    diff,
+    card,
+    release,
+    hub,
+    hub_setup,
+    verify,
+    test,
+    lint,
+    store,
 )
