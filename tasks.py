@@ -314,6 +314,18 @@ def hub(context: Context, root: str = str(PROJECT / "dist" / "hub-server"), port
 
 
 @command
+def verify(context: Context, published: str) -> None:
+    """Verify a published repo at its tag without downloading its weights; exit code 6 when it is another.
+
+    Example: invoke verify graftsmith/tiny-cascade-NVFP4-MTP@v0.1.0
+    """
+    from release.report.terminal import Terminal
+    from release.verifying import verify as run
+
+    run(published, Terminal())
+
+
+@command
 def store_verify(context: Context, contents: bool = False) -> None:
     """Check the store: results whole, links right (--contents: read every byte, and environments).
 
@@ -422,6 +434,7 @@ namespace = Collection(
     prepare,
     hub_setup,
     hub,
+    verify,
     doctor,
     test,
     lint,

@@ -5,8 +5,8 @@
 Both ends send the same two trees to a local Hub of their own, in turns. The peer is what a
 careful user writes with huggingface_hub: ``create_commit`` and ``create_tag`` on each repo. It
 runs twice: hashing the blob as it does, and told the sha256 that we know. The physical limit is
-one PUT of the blob to the same Hub, which hashes and keeps it, by the standard library. Needs about
-3 x MIB of disk.
+one PUT of the blob to the same Hub, which hashes and keeps it,
+by the standard library. Needs about 3 x MIB of disk.
 """
 
 import argparse

@@ -141,6 +141,14 @@ class Client:
 
         return self._ask(f"read {path} of {repo}", get)
 
+    def tensors(self, repo: str, revision: str) -> set[str]:
+        """Return the names of the tensors in the headers, which are read by ranges."""
+        found = self._ask(
+            f"read the headers of {repo}",
+            lambda: self.api.get_safetensors_metadata(repo, revision=revision),
+        )
+        return {name for header in found.files_metadata.values() for name in header.tensors}
+
     def send_blobs(self, repo: str, additions: Sequence[CommitOperationAdd]) -> None:
         """Send the large files that the Hub does not have: before each try it says which."""
         self._ask(

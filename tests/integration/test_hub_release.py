@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import CommitOperationAdd, HfApi, snapshot_download
 
 from tests.hub_server.running import TOKEN, RunningHub, running
 from tests.integration.house import PROJECT, House
@@ -146,3 +146,22 @@ def test_transformers_loads_config_and_tokenizer_by_name_and_tag(
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_stranger_verifies_without_weights_and_sees_what_was_changed(remote: Remote) -> None:
+    start = len(remote.server.asked())
+    for repo in (MASTER, NVFP4):
+        done = remote.invoke("verify", f"{repo}@{TAG}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "tensors" in done.stdout
+    blobs = [asked for asked in remote.server.asked(start) if "/_blobs/" in str(asked["path"])]
+    assert blobs and all(asked["status"] == 206 for asked in blobs), "ranges only"
+    api = HfApi(endpoint=remote.server.url, token=TOKEN)
+    wrong = api.create_commit(
+        NVFP4, [CommitOperationAdd("config.json", b"{}")], commit_message="meddle", revision="main"
+    )
+    api.create_tag(NVFP4, tag="v0.1.1", revision=wrong.oid)
+    told = remote.invoke("verify", f"{NVFP4}@v0.1.1")
+    assert told.returncode == 6, told.stdout + told.stderr
+    assert "config.json" in told.stdout
+    assert remote.invoke("verify", f"{NVFP4}@v9.9.9").returncode == 2
