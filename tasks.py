@@ -124,6 +124,18 @@ def smoke(context: Context, recipe: str = "tiny") -> None:
 
 
 @command
+def gate(context: Context, recipe: str = "tiny") -> None:
+    """Hold the figures against the gates and explain each verdict.
+
+    Example: invoke gate
+    """
+    from release.gating import explain
+    from release.report.terminal import Terminal
+
+    explain(recipe, Terminal())
+
+
+@command
 def log(context: Context, step: str, recipe: str = "tiny") -> None:
     """Print what a step printed when it last ran, also when it failed.
 
@@ -253,4 +265,6 @@ def _stop(message: str, code: int) -> None:
 store = Collection("store")
 store.add_task(store_verify, "verify")
 store.add_task(store_gc, "gc")
-namespace = Collection(lock, status, why, build, rebuild, smoke, log, diff, card, release, test, lint, store)
+namespace = Collection(
+    lock, status, why, build, rebuild, smoke, gate, log, diff, card, release, test, lint, store
+)
