@@ -136,6 +136,15 @@ def gate(context: Context, recipe: str = "tiny") -> None:
 
 
 @command
+def report(context: Context, recipe: str = "tiny", version: str = "0.0.0") -> None:
+    """Write the report of what was proved and measured: one HTML page that loads nothing.
+
+    Example: invoke report
+    """
+    _realize(recipe, version, ("report",))
+
+
+@command
 def log(context: Context, step: str, recipe: str = "tiny") -> None:
     """Print what a step printed when it last ran, also when it failed.
 
@@ -266,5 +275,5 @@ store = Collection("store")
 store.add_task(store_verify, "verify")
 store.add_task(store_gc, "gc")
 namespace = Collection(
-    lock, status, why, build, rebuild, smoke, gate, log, diff, card, release, test, lint, store
+    lock, status, why, build, rebuild, smoke, gate, report, log, diff, card, release, test, lint, store
 )

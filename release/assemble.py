@@ -31,6 +31,7 @@ EVIDENCE = {
     "prove": ("evidence.json", "ledger.json"),
     "gate": ("verdicts.json",),
     "sbom": ("sbom.cdx.json",),
+    "report": ("report.html",),
     "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
 }
@@ -38,7 +39,7 @@ CALIBRATION = {"calibrate": ("calibration.json", "evidence.json")}
 """Published with the quantized repo: its weights follow from the master and this."""
 
 SUFFIXES = (".safetensors", ".json", ".jsonl", ".jinja", ".md", ".txt")
-NAMES = ("LICENSE", "NOTICE", SUMS_FILE)
+NAMES = ("LICENSE", "NOTICE", "report.html", SUMS_FILE)
 
 
 def assemble(inputs: Inputs, params: Params) -> Result:

@@ -31,6 +31,7 @@ from release.plan import Graph, Planned, plan
 from release.realize import Check, Done, Executor, Listener, Runner
 from release.recall import known, manifests
 from release.recipe import Recipe
+from release.report import page
 from release.store import Store, default_root, durable
 from release.store.manifests import Manifest
 from release.store.roots import Rooted
@@ -43,6 +44,7 @@ HOST_STEPS: Mapping[str, HostStep] = {
     "gate": gates.GATE,
     "card": card_step.CARD,
     "sbom": sbom.SBOM,
+    "report": page.REPORT,
     "assemble": assemble.ASSEMBLE,
 }
 
