@@ -170,6 +170,27 @@ def smoke(context: Context, recipe: str = "tiny", engine: str = LOCAL) -> None:
 
 
 @command
+def gate(context: Context, recipe: str = "tiny") -> None:
+    """Hold the figures against the gates and explain each verdict.
+
+    Example: invoke gate
+    """
+    from release.gating import explain
+    from release.report.terminal import Terminal
+
+    explain(recipe, Terminal())
+
+
+@command
+def report(context: Context, recipe: str = "tiny", version: str = "0.0.0") -> None:
+    """Write the report of what was proved and measured: one HTML page that loads nothing.
+
+    Example: invoke report
+    """
+    _build(_order(recipe, version), "report")
+
+
+@command
 def log(context: Context, step: str, recipe: str = "tiny") -> None:
     """Print what a step printed when it last ran, also when it failed.
 
@@ -222,7 +243,7 @@ def card(
     Example: invoke card --recipe qwen3.6-27b-vlm-cascade --draft
     """
     from release.drafting import draft_cards, release_cards
-    from release.report.page import show
+    from release.report.preview import show
     from release.report.terminal import Terminal
 
     cards = draft_cards(recipe, version) if draft else release_cards(recipe, version, Terminal())
@@ -426,6 +447,8 @@ namespace = Collection(
     build,
     rebuild,
     smoke,
+    gate,
+    report,
     log,
     prove,
     diff,

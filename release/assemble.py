@@ -32,6 +32,7 @@ EVIDENCE = {
     "prove": ("evidence.json", "ledger.json", "ledger.svg"),
     "gate": ("verdicts.json",),
     "sbom": ("sbom.cdx.json",),
+    "report": ("report.html",),
     "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
 }

@@ -80,7 +80,7 @@ def _known(line: Line, built: Mapping[str, str]) -> dict[str, Input]:
 def _unjudged(recipe: recipes.Recipe, folder: Path) -> Input:
     """Return the verdicts on a release that nobody has measured: each gate says what it wants."""
     rows = gates.parse_gates([dict(row) for row in recipe.gates], EVIDENCE)
-    judged = gates.judge_all(rows, {name: Evidence() for name in EVIDENCE})
+    judged = gates.judge_all(rows, gates.Found(evidence={name: Evidence() for name in EVIDENCE}))
     (folder / verdicts.VERDICTS_FILE).write_text(verdicts.dump(judged))
     return Input(folder, Tree({}))
 

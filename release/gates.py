@@ -1,29 +1,44 @@
 """Gates: evidence and thresholds → verdicts. Pure, but for reading the evidence files.
 
     [[gates]]
-    name = "acceptance-length-vs-master"
+    name = "acceptance-length"
     figure = "smoke-nvfp4.acceptance_length"        # <evidence input>.<measurement name>
-    relative_to = "smoke-master.acceptance_length"  # optional: the threshold is a share of it
-    at_least = 0.95                                 # or at_most
+    at_least = 2.5                                  # or at_most
+    k = 2                                           # the floor of a profile with two draft tokens
+    n = 36                                          # optional: fewer samples are no measurement
+    tolerance = 0.0                                 # optional: a share of the threshold
 
-A figure that is missing, not finite or counted over nothing fails: "not measured" is no pass.
+    [[gates]]
+    name = "acceptance-length-vs-master"
+    figure = "smoke-nvfp4.acceptance_length"
+    relative_to = "smoke-master.acceptance_length"  # optional: the threshold is a share of it
+    at_least = 0.95
+    margin = 0.05                                   # optional: hold the lower bound of the share's
+                                                    # interval, which may be no wider than this
+
+A figure that is missing, not finite or counted over too little is "not measured", and figures
+that cannot be together are no measurement either: nothing but a pass lets a release go on.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recipes.formats.evidence import EVIDENCE_FILE, Evidence, Measurement
 from recipes.formats.evidence import parse as parse_evidence
+from release import plausible
+from release.bootstrap import REPLIES_FILE, Drafts, ratio_interval, read_drafts
 from release.digest import Json
 from release.errors import ConfigError
 from release.hoststep import HostStep, Inputs, Params, Result
 from release.tables import Table
-from release.verdicts import VERDICTS_FILE, Direction, Proved, Verdict, Verdicts, dump
+from release.verdicts import VERDICTS_FILE, Direction, Outcome, Proved, Verdict, Verdicts, dump
 
 RECIPE_FILE = Path("recipe.toml")
 PROOFS = "prove"
+ACCEPTANCE = "acceptance_"
+LENGTH = "acceptance_length"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +66,25 @@ class Gate:
     relative_to: Figure | None
     direction: Direction
     threshold: float
+    tolerance: float
+    n: int
+    k: int | None
+    margin: float | None
 
     def met_by(self, number: float) -> bool:
-        """Tell whether ``number`` is on the right side of the threshold."""
-        return number >= self.threshold if self.direction is Direction.AT_LEAST else number <= self.threshold
+        """Tell whether ``number`` is on the right side of the threshold, or within its tolerance."""
+        slack = abs(self.threshold) * self.tolerance
+        if self.direction is Direction.AT_LEAST:
+            return number >= self.threshold - slack
+        return number <= self.threshold + slack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the steps found out: evidence by input, and the drafts of each reply where they are told."""
+
+    evidence: Mapping[str, Evidence]
+    drafts: Mapping[str, Mapping[str, Drafts]] = field(default_factory=dict)
 
 
 def parse_gates(rows: Json, inputs: tuple[str, ...]) -> tuple[Gate, ...]:
@@ -70,29 +100,32 @@ def parse_gates(rows: Json, inputs: tuple[str, ...]) -> tuple[Gate, ...]:
     return gates
 
 
-def judge(gate: Gate, evidence: Mapping[str, Evidence]) -> Verdict:
-    """Hold one gate against the evidence."""
-    figure = gate.figure.find(evidence)
+def judge(gate: Gate, found: Found) -> Verdict:
+    """Hold one gate against what was found."""
+    figure = gate.figure.find(found.evidence)
     if figure is None:
         return _refuse(gate, None, f"{gate.figure} was not measured")
+    why = _doubt(gate, figure, found.evidence[gate.figure.input])
+    if why:
+        return _refuse(gate, figure, why)
     if gate.relative_to is None:
         return _hold(gate, figure, None, figure.value)
-    baseline = gate.relative_to.find(evidence)
+    baseline = gate.relative_to.find(found.evidence)
     if baseline is None:
         return _refuse(gate, figure, f"{gate.relative_to}, the baseline, was not measured")
-    if baseline.value == 0 or baseline.unit != figure.unit:
-        bad = f"{baseline.value:g} {baseline.unit}"
-        return _refuse(
-            gate, figure, f"{gate.relative_to} is {bad}: no baseline for a figure in {figure.unit}"
-        )
+    why = _doubt_baseline(gate, figure, baseline, found.evidence)
+    if why:
+        return _refuse(gate, figure, why)
+    if gate.margin is not None:
+        return _hold_interval(gate, figure, baseline, found)
     return _hold(gate, figure, baseline, figure.value / baseline.value)
 
 
-def judge_all(gates: tuple[Gate, ...], evidence: Mapping[str, Evidence]) -> Verdicts:
+def judge_all(gates: tuple[Gate, ...], found: Found) -> Verdicts:
     """Judge every gate and carry over the outcome of every proof."""
-    proofs = evidence[PROOFS].proofs
+    proofs = found.evidence[PROOFS].proofs
     return Verdicts(
-        gates=tuple(judge(gate, evidence) for gate in gates),
+        gates=tuple(judge(gate, found) for gate in gates),
         proofs=tuple(Proved(name=proof.name, holds=proof.holds, found=proof.found) for proof in proofs),
     )
 
@@ -101,10 +134,19 @@ def gate(inputs: Inputs, params: Params) -> Result:
     """Judge the recipe's gates (host step). Writes verdicts.json; never raises for a failed gate."""
     evidence = {name: _read(name, given.folder) for name, given in inputs.items()}
     gates = parse_gates(params.get("gates", []), tuple(sorted(inputs)))
-    return Result(new={VERDICTS_FILE: dump(judge_all(gates, evidence)).encode()})
+    paired = {
+        figure.input
+        for gate in gates
+        if gate.margin is not None
+        for figure in (gate.figure, gate.relative_to)
+        if figure
+    }
+    drafts = {name: _read_drafts(name, inputs[name].folder) for name in sorted(paired)}
+    found = Found(evidence=evidence, drafts=drafts)
+    return Result(new={VERDICTS_FILE: dump(judge_all(gates, found)).encode()})
 
 
-GATE = HostStep(gate, revision=1)
+GATE = HostStep(gate, revision=2)
 
 
 def _parse_gate(row: Table, inputs: tuple[str, ...]) -> Gate:
@@ -115,13 +157,30 @@ def _parse_gate(row: Table, inputs: tuple[str, ...]) -> Gate:
     threshold = row.take(given[0].value, float)
     if not math.isfinite(threshold):
         raise row.error(given[0].value, "a finite number", str(threshold))
-    return Gate(
+    gate = Gate(
         name=row.take("name", str),
         figure=_parse_figure(row, "figure", inputs),
         relative_to=_parse_figure(row, "relative_to", inputs) if "relative_to" in keys else None,
         direction=given[0],
         threshold=threshold,
+        tolerance=row.take("tolerance", float, 0.0),
+        n=row.take("n", int, 1),
+        k=row.take("k", int) if "k" in keys else None,
+        margin=row.take("margin", float) if "margin" in keys else None,
     )
+    _refuse_meaningless(row, gate)
+    return gate
+
+
+def _refuse_meaningless(row: Table, gate: Gate) -> None:
+    if not 0 <= gate.tolerance < 1:
+        raise row.error("tolerance", "a share of the threshold, from 0 to below 1", f"{gate.tolerance:g}")
+    accepts = gate.figure.name.startswith(ACCEPTANCE)
+    if accepts and gate.relative_to is None and gate.k is None:
+        raise row.error("k", "the draft tokens of the profile that this floor belongs to", "nothing")
+    paired = gate.relative_to is not None and (gate.figure.name, gate.relative_to.name) == (LENGTH, LENGTH)
+    if gate.margin is not None and not (paired and gate.direction is Direction.AT_LEAST and gate.margin > 0):
+        raise row.error("margin", f"at_least of one {LENGTH} relative to another", f"{gate.margin:g}")
 
 
 def _parse_figure(row: Table, key: str, inputs: tuple[str, ...]) -> Figure:
@@ -132,41 +191,109 @@ def _parse_figure(row: Table, key: str, inputs: tuple[str, ...]) -> Figure:
     return Figure(input=name, name=figure)
 
 
+def _doubt(gate: Gate, figure: Measurement, evidence: Evidence) -> str | None:
+    """Return why ``figure`` is no measurement for this gate."""
+    if figure.n < gate.n:
+        return f"{gate.figure} was measured {figure.n} times, and {gate.n} are asked for"
+    if not figure.name.startswith(ACCEPTANCE):
+        return None
+    served = plausible.speculative_tokens(evidence)
+    if gate.k is not None and served != gate.k:
+        return f"{gate.name} belongs to {gate.k} draft tokens, and {gate.figure.input} served with {served}"
+    return plausible.contradiction(evidence)
+
+
+def _doubt_baseline(
+    gate: Gate, figure: Measurement, baseline: Measurement, evidence: Mapping[str, Evidence]
+) -> str | None:
+    """Return why ``baseline`` is none for ``figure``."""
+    assert gate.relative_to is not None, "there is a baseline"
+    if baseline.value == 0 or baseline.unit != figure.unit:
+        bad = f"{baseline.value:g} {baseline.unit}"
+        return f"{gate.relative_to} is {bad}: no baseline for a figure in {figure.unit}"
+    if not baseline.name.startswith(ACCEPTANCE):
+        return None
+    ours, theirs = (
+        plausible.speculative_tokens(evidence[name]) for name in (gate.figure.input, gate.relative_to.input)
+    )
+    if ours != theirs:
+        return f"{gate.figure.input} served with {ours} draft tokens, and its baseline with {theirs}"
+    return plausible.contradiction(evidence[gate.relative_to.input])
+
+
 def _refuse(gate: Gate, figure: Measurement | None, why: str) -> Verdict:
     return Verdict(
         name=gate.name,
-        holds=False,
+        outcome=Outcome.NOT_MEASURED,
         value=figure.value if figure else None,
         baseline=None,
         threshold=gate.threshold,
         direction=gate.direction,
         unit=figure.unit if figure else "",
         n=figure.n if figure else 0,
-        sentence=f"{why}, wanted {gate.direction.words} {gate.threshold:g}",
+        sentence=f"{why}, wanted {_wanted(gate)}",
+        how=figure.how if figure else "",
     )
 
 
 def _hold(gate: Gate, figure: Measurement, baseline: Measurement | None, number: float) -> Verdict:
     return Verdict(
         name=gate.name,
-        holds=gate.met_by(number),
+        outcome=Outcome.PASS if gate.met_by(number) else Outcome.FAIL,
         value=figure.value,
         baseline=baseline.value if baseline else None,
         threshold=gate.threshold,
         direction=gate.direction,
         unit=figure.unit,
         n=figure.n,
-        sentence=_sentence(gate, figure, baseline, number),
+        sentence=f"{_measured(gate, figure, baseline)}, wanted {_wanted(gate)}",
+        how=figure.how,
     )
 
 
-def _sentence(gate: Gate, figure: Measurement, baseline: Measurement | None, number: float) -> str:
+def _hold_interval(gate: Gate, figure: Measurement, baseline: Measurement, found: Found) -> Verdict:
+    """Hold the lower bound of the share; an interval wider than the margin decides nothing."""
+    assert gate.relative_to is not None, "a margin was parsed with its baseline"
+    assert gate.margin is not None, "the caller asked"
+    try:
+        ours, theirs = (found.drafts.get(each.input, {}) for each in (gate.figure, gate.relative_to))
+        interval = ratio_interval(ours, theirs)
+    except ValueError as error:
+        return _refuse(gate, figure, f"the replies give no interval: {error}")
+    bounds = f"between {interval.low:.3f} and {interval.high:.3f} over {interval.prompts} prompts"
+    wide = interval.width > gate.margin
+    inconclusive = f", inconclusive: wider than {gate.margin:g}" if wide else ""
+    plain = _hold(gate, figure, baseline, interval.low)
+    sentence = f"{_measured(gate, figure, baseline)}, {bounds}{inconclusive}, wanted {_wanted(gate)}"
+    return replace(
+        plain,
+        outcome=Outcome.FAIL if wide else plain.outcome,
+        interval=(interval.low, interval.high),
+        sentence=sentence,
+    )
+
+
+def _measured(gate: Gate, figure: Measurement, baseline: Measurement | None) -> str:
     measured = f"{gate.figure} is {figure.value:.4g} {figure.unit} (n={figure.n})"
-    wanted = f"wanted {gate.direction.words} {gate.threshold:g}"
     if baseline is None:
-        return f"{measured}, {wanted}"
-    share = f"{number:.3f} of {gate.relative_to} at {baseline.value:.4g} (n={baseline.n})"
-    return f"{measured}, {share}, {wanted}"
+        return measured
+    share = figure.value / baseline.value
+    return f"{measured}, {share:.3f} of {gate.relative_to} at {baseline.value:.4g} (n={baseline.n})"
+
+
+def _wanted(gate: Gate) -> str:
+    bound = " for the lower 95 % bound" if gate.margin is not None else ""
+    slack = f" within {gate.tolerance:.0%}" if gate.tolerance else ""
+    return f"{gate.direction.words} {gate.threshold:g}{slack}{bound}"
+
+
+def _read_drafts(name: str, folder: Path) -> Mapping[str, Drafts]:
+    try:
+        return read_drafts(folder)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{name}/{REPLIES_FILE}: expected replies, got no such file") from error
+    except ValueError as error:
+        raise ConfigError(f"{name}/{error}") from error
 
 
 def _read(name: str, folder: Path) -> Evidence:

@@ -35,6 +35,7 @@ from release.plan import Graph, Planned, plan
 from release.realize import Check, Done, Executor, Listener, Remote, Runner
 from release.recall import known, manifests
 from release.recipe import Recipe
+from release.report import page
 from release.store import Store, default_root, durable
 from release.store.manifests import Manifest
 from release.store.roots import Rooted
@@ -48,6 +49,7 @@ HOST_STEPS: Mapping[str, HostStep] = {
     "gate": gates.GATE,
     "card": card_step.CARD,
     "sbom": sbom.SBOM,
+    "report": page.REPORT,
     "assemble": assemble.ASSEMBLE,
 }
 

@@ -11,7 +11,7 @@ from release.digest import Json
 from release.images import Image
 from release.lock import UNRESOLVED, Lock
 from release.plan import Graph
-from release.recipe import Recipe
+from release.recipe import CHECKS, Recipe
 
 IMAGES = ("quantize", "serve")
 KINDS = ("nvfp4", "master")
@@ -85,6 +85,7 @@ def graph(
             ),
             *(_card(kind, wanted, lock, version, machine) for kind in KINDS),
             *(_sbom(kind, wanted, images, version) for kind in KINDS),
+            _report(wanted, lock, version, machine),
             *(_assemble(kind, wanted, lock, version) for kind in KINDS),
         ),
     )
@@ -118,7 +119,11 @@ def _smoke(kind: str, serve: Mapping[str, Json], wanted: Recipe) -> Step:
         name=f"smoke-{kind}",
         does=SERVES,
         image="serve",
-        inputs={"tree": f"configure-{kind}", "prompts": "prompts"},
+        inputs={
+            "tree": f"configure-{kind}",
+            "prompts": "prompts",
+            **({CHECKS: CHECKS} if CHECKS in wanted.sources else {}),
+        },
         params={
             "serve": dict(serve),
             "sampling": {
@@ -157,6 +162,27 @@ def _card(kind: str, wanted: Recipe, lock: Lock, version: str, machine: Mapping[
     )
 
 
+def _report(wanted: Recipe, lock: Lock, version: str, machine: Mapping[str, str]) -> Step:
+    return Step(
+        name="report",
+        does="report",
+        inputs={
+            "templates": "templates",
+            **{name: name for name in ("prove", "gate", "smoke-nvfp4", "smoke-master")},
+        },
+        params={
+            "title": wanted.repos.nvfp4,
+            "version": version,
+            "provenance": {
+                "lock": lock.digest,
+                "source": {name: source.tree for name, source in lock.sources.items()},
+                "image": dict(lock.images),
+                "machine": dict(machine),
+            },
+        },
+    )
+
+
 def _sbom(kind: str, wanted: Recipe, images: Mapping[str, Image], version: str) -> Step:
     return Step(
         name=f"sbom-{kind}",
@@ -179,6 +205,7 @@ def _assemble(kind: str, wanted: Recipe, lock: Lock, version: str) -> Step:
             "sibling": f"configure-{_other(kind)}",
             "card": f"card-{kind}",
             "sbom": f"sbom-{kind}",
+            "report": "report",
             **{name: name for name in ("calibrate", "prove", "gate", "smoke-nvfp4", "smoke-master")},
         },
         params={**_names(kind, wanted, version), "recipe": wanted.name, "lock": lock.digest},

@@ -23,6 +23,8 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 PROFILES = Path(__file__).resolve().parent.parent / "recipes" / "profiles"
 CHECKPOINTS = ("base", "master")
 SOURCES = (*CHECKPOINTS, "calibration", "prompts", "chat_template", "templates")
+CHECKS = "checks"
+"""A source that a recipe may leave out: then the card's words on the API are not measured."""
 
 
 UNNAMED = "your-namespace"
@@ -173,7 +175,8 @@ def _repos(table: Table) -> Repos:
 
 
 def _sources(table: Table) -> Mapping[str, str]:
-    sources = {name: table.take(name, str) for name in SOURCES}
+    names = (*SOURCES, *((CHECKS,) if CHECKS in table.keys() else ()))  # noqa: SIM118 - a Table is no dict
+    sources = {name: table.take(name, str) for name in names}
     table.done()
     for name, source in sources.items():
         try:

@@ -1,8 +1,9 @@
 """Verdicts: what the gates said and which proofs hold, as the card and the owner read it.
 
-{"format": 1,
- "gates": [{"name": "acceptance-length", "holds": true, "value": 2.61, "baseline": null,
+{"format": 2,
+ "gates": [{"name": "acceptance-length", "outcome": "pass", "value": 2.61, "baseline": null,
             "threshold": 2.5, "direction": "at_least", "unit": "tokens/draft", "n": 48,
+            "interval": null, "how": "1 + accepted / drafts ...",
             "sentence": "smoke-nvfp4.acceptance_length is 2.61 tokens/draft, ..."}],
  "proofs": [{"name": "mtp-verbatim-nvfp4", "holds": true, "found": "15 of 15 equal"}]}
 """
@@ -16,7 +17,7 @@ from recipes.formats.evidence import Evidence
 from release.errors import GateError, ProofError
 
 VERDICTS_FILE = "verdicts.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class Direction(StrEnum):
@@ -31,15 +32,24 @@ class Direction(StrEnum):
         return self.value.replace("_", " ")
 
 
+class Outcome(StrEnum):
+    """What a gate says. Only a pass lets a release go on."""
+
+    PASS = "pass"  # noqa: S105 - a word
+    FAIL = "fail"
+    NOT_MEASURED = "not measured"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """One gate, judged. ``value`` is None when the figure was not measured.
 
-    With a ``baseline`` the threshold is a share: value / baseline is what it is held against.
+    With a ``baseline`` the threshold is a share: value / baseline is what it is held against,
+    or the lower end of ``interval`` where the gate asks for one. ``how`` is the measurement's.
     """
 
     name: str
-    holds: bool
+    outcome: Outcome
     value: float | None
     baseline: float | None
     threshold: float
@@ -47,6 +57,13 @@ class Verdict:
     unit: str
     n: int
     sentence: str
+    interval: tuple[float, float] | None = None
+    how: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether the gate is passed."""
+        return self.outcome is Outcome.PASS
 
     @property
     def measured(self) -> float | None:
@@ -89,12 +106,21 @@ def parse(text: str) -> Verdicts:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ValueError(f"{VERDICTS_FILE}: expected format {FORMAT}")
     try:
-        gates = tuple(
-            Verdict(**{**gate, "direction": Direction(gate["direction"])}) for gate in data["gates"]
-        )
+        gates = tuple(_verdict(gate) for gate in data["gates"])
         return Verdicts(gates=gates, proofs=tuple(Proved(**proof) for proof in data["proofs"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{VERDICTS_FILE}: {error}") from error
+
+
+def _verdict(data: dict[str, object]) -> Verdict:
+    read: dict[str, object] = {
+        "direction": Direction(str(data["direction"])),
+        "outcome": Outcome(str(data["outcome"])),
+    }
+    match data.get("interval"):
+        case [float(low), float(high)]:
+            read["interval"] = (low, high)
+    return Verdict(**{**data, **read})  # type: ignore[arg-type]
 
 
 def require(verdicts: Verdicts, option: str = "") -> None:
@@ -104,12 +130,16 @@ def require(verdicts: Verdicts, option: str = "") -> None:
     """
     failed = [gate for gate in verdicts.gates if not gate.holds]
     if failed:
-        lines = "\n".join(f"  {gate.name}: {gate.sentence}" for gate in failed)
+        lines = "\n".join(f"  {gate.name}: {_said(gate)}" for gate in failed)
         raise GateError(
             f"{len(failed)} of {len(verdicts.gates)} gates failed:\n{lines}",
             why="A release says nothing that its figures do not hold.",
             hint=f"read how it was measured with: invoke log smoke-nvfp4{option}",
         )
+
+
+def _said(gate: Verdict) -> str:
+    return gate.sentence if gate.outcome is Outcome.FAIL else f"{gate.outcome}: {gate.sentence}"
 
 
 def require_proofs(evidence: Evidence, option: str = "") -> None:

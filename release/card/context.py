@@ -5,7 +5,7 @@ What the card would claim without evidence is refused here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recipes.formats.calibration import Calibration
 from recipes.formats.evidence import Evidence
@@ -208,17 +208,7 @@ def _machine(smoke: Evidence, target: Target) -> tuple[tuple[str, str], ...]:
 
 
 def _escaped(gate: Verdict) -> Verdict:
-    return Verdict(
-        name=gate.name,
-        holds=gate.holds,
-        value=gate.value,
-        baseline=gate.baseline,
-        threshold=gate.threshold,
-        direction=gate.direction,
-        unit=escape(gate.unit),
-        n=gate.n,
-        sentence=escape(gate.sentence),
-    )
+    return replace(gate, unit=escape(gate.unit), sentence=escape(gate.sentence), how=escape(gate.how))
 
 
 def _escaped_proof(proof: Proved) -> Proved:

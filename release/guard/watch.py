@@ -1,4 +1,4 @@
-"""The thread that watches: ten looks a second, four of them kept each second.
+"""The thread that watches: twenty looks a second, four or five of them kept.
 
 with Watch(floors, gpus) as watch:
 watch.follow(process.pid)
@@ -21,8 +21,8 @@ from release.guard.judge import missing, verdict
 from release.guard.nvml import Gpus
 from release.guard.reading import Phase, Reading, read
 
-LOOK_S = 0.1
-KEEP_S = 0.25
+LOOK_S = 0.05
+KEEP_S = 0.2
 RETURN_S = 30.0
 """How long memory may take to come back after a stop."""
 

@@ -1,61 +1,220 @@
-"""A card as a page: its Markdown as HTML, about as a Hub shows it.
+"""The host step ``report``: evidence of a release in, one self-contained HTML page out.
 
-A Hub draws the metadata as tags above the card and shows no HTML of the card's own;
-so does this. Nothing is loaded from anywhere.
+Nothing is loaded from elsewhere: style and plots are in the page. Every number comes from
+evidence; what was not measured says so.
 """
 
-import html
-import webbrowser
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-FENCE = "---\n"
-STYLE = """
-body { max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-body { font: 16px/1.6 system-ui, sans-serif; }
-table { border-collapse: collapse; display: block; overflow-x: auto; margin: 1rem 0; }
-th, td { border: 1px solid #ddd; padding: .35rem .7rem; vertical-align: top; }
-code { background: #f4f4f4; padding: .1rem .3rem; border-radius: 4px; font-size: .875em; }
-code { overflow-wrap: anywhere; }
-pre { background: #f4f4f4; padding: .8rem; border-radius: 6px; overflow-x: auto; }
-pre code { padding: 0; overflow-wrap: normal; }
-blockquote { border-left: 4px solid #d9a400; margin-left: 0; padding-left: 1rem; }
-.tags { white-space: pre-wrap; color: #555; font-size: .8rem; }
-.tags { border-bottom: 1px solid #ddd; padding-bottom: 1rem; }
-@media (prefers-color-scheme: dark) {
-  body { background: #111; color: #ddd; } code, pre { background: #222; } th, td { border-color: #444; }
-  .tags { color: #aaa; } a { color: #8ab4f8; }
-}
-"""
+import jinja2
+
+from recipes.formats.evidence import EVIDENCE_FILE, Evidence, Measurement
+from recipes.formats.evidence import parse as parse_evidence
+from release import verdicts
+from release.digest import Json
+from release.errors import ConfigError
+from release.hoststep import HostStep, Inputs, Params, Result
+from release.report import plots
+from release.report.terminal import size
+from release.tables import Table
+from release.verdicts import VERDICTS_FILE, Verdicts
+
+PAGE_FILE = "report.html"
+TEMPLATE = "report.html.jinja"
+LEDGER_FILE = "ledger.json"
+MEMORY_FILE = "memory.jsonl"
+TREES = (("nvfp4", "NVFP4"), ("master", "BF16"))
+GB = 1e9
 
 
-def page(card: str, title: str) -> str:
-    """Return a card's Markdown as one HTML page."""
-    from markdown_it import MarkdownIt  # only who looks at a card pays for it
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """How memory went while one tree was served."""
 
-    metadata, body = _split(card)
-    drawn = MarkdownIt("commonmark", {"html": False}).enable("table").render(body)
-    return (
-        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n"
-        f'<div class="tags">{html.escape(metadata)}</div>\n{drawn}</html>\n'
+    name: str
+    plot: str
+    peak: str
+    lowest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bytes:
+    """One tree's ledger: a bar, and a row for each class of module."""
+
+    name: str
+    total: str
+    plot: str
+    rows: tuple[tuple[str, str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What the page says, decided before it is rendered."""
+
+    title: str
+    version: str
+    judged: Verdicts
+    length: tuple[tuple[str, str], ...]
+    positions: str
+    domains: str
+    speed: str
+    figures: tuple[tuple[str, str, str, str, str], ...]
+    memory: tuple[Memory, ...]
+    ledgers: tuple[Bytes, ...]
+    checks: tuple[tuple[str, str, str, str], ...]
+    provenance: tuple[tuple[str, str], ...]
+    served: tuple[tuple[str, str], ...]
+
+
+def report(inputs: Inputs, params: Params) -> Result:
+    """Render the page (host step). Raises ConfigError for evidence that is none."""
+    page = _page(inputs, params)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(inputs["templates"].folder),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    try:
+        text = environment.get_template(TEMPLATE).render(page=page)
+    except jinja2.TemplateError as error:
+        raise ConfigError(f"templates/{TEMPLATE}: {error}") from error
+    return Result(new={PAGE_FILE: text.encode()})
+
+
+REPORT = HostStep(report, revision=1)
+
+
+def _page(inputs: Inputs, params: Params) -> Page:
+    table = Table(Path("params"), params)
+    smokes = {kind: _evidence(inputs, f"smoke-{kind}") for kind, _ in TREES}
+    return Page(
+        title=table.take("title", str),
+        version=table.take("version", str),
+        judged=verdicts.parse((inputs["gate"].folder / VERDICTS_FILE).read_text()),
+        length=tuple((name, _value(smokes[kind].figure("acceptance_length"))) for kind, name in TREES),
+        positions=_acceptance(smokes, "acceptance_pos_", "kept, share of drafts"),
+        domains=_acceptance(smokes, "acceptance_length.", "tokens a draft"),
+        speed=_speed(smokes),
+        figures=tuple(_figures(smokes)),
+        memory=tuple(_memory(inputs[f"smoke-{kind}"].folder, name) for kind, name in TREES),
+        ledgers=tuple(_ledgers(inputs["prove"].folder)),
+        checks=tuple(_checks(smokes)),
+        provenance=tuple(_flat(table.take("provenance", dict))),
+        served=tuple((name, " ".join(_flags(smokes[kind]))) for kind, name in TREES),
     )
 
 
-def show(cards: Sequence[Path], folder: Path) -> None:
-    """Write each card as a page into ``folder``, name it, and open it in a browser where there is one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, card in enumerate(cards):
-        target = folder / f"{number}-{card.parent.name}.html"
-        target.write_text(page(card.read_text(), card.parent.name))
-        print(target)  # noqa: T201 - where no browser opens, this is what to open
-        webbrowser.open(target.as_uri())
+def _evidence(inputs: Inputs, name: str) -> Evidence:
+    try:
+        return parse_evidence((inputs[name].folder / EVIDENCE_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{name}/{EVIDENCE_FILE}: {error}") from error
 
 
-def _split(card: str) -> tuple[str, str]:
-    """Return the metadata between the two fences, and what follows."""
-    if not card.startswith(FENCE):
-        return "", card
-    metadata, _, body = card.removeprefix(FENCE).partition(FENCE)
-    return metadata, body
+def _acceptance(smokes: Mapping[str, Evidence], prefix: str, unit: str) -> str:
+    """Return bars of every measurement whose name starts with ``prefix``, both trees beside each other."""
+    names = dict.fromkeys(
+        figure.name
+        for evidence in smokes.values()
+        for figure in evidence.measurements
+        if figure.name.startswith(prefix)
+    )
+    if not names:
+        return ""
+    series = {
+        name: [figure.value if (figure := smokes[kind].figure(at)) else None for at in names]
+        for kind, name in TREES
+    }
+    return plots.bars([name.removeprefix(prefix).replace("_", " ") for name in names], series, unit)
+
+
+def _speed(smokes: Mapping[str, Evidence]) -> str:
+    prefix = "output_tokens_per_second_c"
+    series = {
+        name: sorted(
+            (float(figure.name.removeprefix(prefix)), figure.value)
+            for figure in smokes[kind].measurements
+            if figure.name.startswith(prefix)
+        )
+        for kind, name in TREES
+    }
+    return plots.lines(series, "requests in flight", "tokens/s")
+
+
+def _figures(smokes: Mapping[str, Evidence]) -> Iterator[tuple[str, str, str, str, str]]:
+    names = dict.fromkeys(figure.name for evidence in smokes.values() for figure in evidence.measurements)
+    for name in names:
+        found = [smokes[kind].figure(name) for kind, _ in TREES]
+        first = next(figure for figure in found if figure)
+        yield (name.replace("_", " "), _value(found[0]), _value(found[1]), first.unit, first.how)
+
+
+def _value(figure: Measurement | None) -> str:
+    return f"{figure.value:.4g} (n={figure.n})" if figure else "not measured"
+
+
+def _memory(folder: Path, name: str) -> Memory:
+    rows = [json.loads(line) for line in (folder / MEMORY_FILE).read_text().splitlines()]
+    series = {
+        "available": [(row["at"], row["available"] / GB) for row in rows],
+        "server": [(row["at"], row["rss"] / GB) for row in rows],
+    }
+    if any(row["gpu"] for row in rows):
+        series["GPU"] = [(row["at"], (row["gpu"] or 0) / GB) for row in rows]
+    return Memory(
+        name=name,
+        plot=plots.lines({key: plots.thin(points) for key, points in series.items()}, "seconds", "GB"),
+        peak=size(max((row["rss"] for row in rows), default=0)),
+        lowest=size(min((row["available"] for row in rows), default=0)),
+    )
+
+
+def _ledgers(folder: Path) -> Iterator[Bytes]:
+    trees = Table(Path(LEDGER_FILE), json.loads((folder / LEDGER_FILE).read_text())).take_tables("trees")
+    for kind, name in TREES:
+        classes = {key: table.take_rest() for key, table in trees[kind].take_tables("classes").items()}
+        sizes = {key: _count(row["bytes"]) for key, row in classes.items()}
+        ordered = dict(sorted(sizes.items(), key=lambda item: -item[1]))
+        yield Bytes(
+            name=name,
+            total=size(sum(sizes.values())),
+            plot=plots.shares(ordered, "bytes"),
+            rows=tuple(
+                (key, str(classes[key]["tensors"]), size(count), _dtypes(classes[key]["dtypes"]))
+                for key, count in ordered.items()
+            ),
+        )
+
+
+def _checks(smokes: Mapping[str, Evidence]) -> Iterator[tuple[str, str, str, str]]:
+    for kind, tree in TREES:
+        made = smokes[kind].facts.get("checks", [])
+        for row in made if isinstance(made, list) else []:
+            yield (str(row["name"]), tree, str(row["outcome"]), str(row["found"]))
+
+
+def _flags(evidence: Evidence) -> Sequence[str]:
+    flags = evidence.facts.get("flags")
+    return [str(flag) for flag in flags] if isinstance(flags, list) else []
+
+
+def _flat(data: Mapping[str, Json], above: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in data.items():
+        name = f"{above} {key}".strip()
+        if isinstance(value, dict):
+            yield from _flat(value, name)
+        else:
+            yield name, str(value)
+
+
+def _count(value: Json) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _dtypes(value: Json) -> str:
+    return ", ".join(value) if isinstance(value, dict) else ""

@@ -85,5 +85,5 @@ def run(root: Path, workshop: Workshop, engine: str) -> dict[str, Done]:
 
 
 def realize(line: Line, steps: Graph, image: Image, engine: str) -> dict[str, Done]:
-    line = replace(line, engine=engine, images={**line.images, "quantize": image})
+    line = replace(line, engine=engine, described={**line.described, "quantize": image})
     return lines.realize_line(line, steps.only(PROMISED), small.Ear())

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from recipes.formats import evidence
 from recipes.formats.evidence import Evidence, Measurement, Proof
 from release import verdicts
+from release.bootstrap import Drafts
 from release.digest import Json, Tree
 from release.errors import ConfigError, GateError, ProofError
-from release.gates import GATE, judge_all, parse_gates
+from release.gates import GATE, Found, judge_all, parse_gates
 from release.hoststep import Input
-from release.verdicts import Verdicts
+from release.verdicts import Outcome, Verdicts
 
 INPUTS = ("prove", "smoke-master", "smoke-nvfp4")
-LENGTH: Json = {"name": "length", "figure": "smoke-nvfp4.acceptance_length", "at_least": 2.5}
+LENGTH: Json = {"name": "length", "figure": "smoke-nvfp4.acceptance_length", "at_least": 2.5, "k": 2}
 SHARE: Json = {
     "name": "share",
     "figure": "smoke-nvfp4.acceptance_length",
@@ -25,16 +26,16 @@ SHARE: Json = {
 }
 
 
-def _length(value: float, n: int = 48, name: str = "acceptance_length") -> Evidence:
+def _length(value: float, n: int = 48, name: str = "acceptance_length", k: int = 2) -> Evidence:
     figure = Measurement(name=name, value=value, unit="tokens/draft", n=n, how="1 + accepted / drafts")
-    return Evidence(measurements=(figure,))
+    return Evidence(measurements=(figure,), facts={"speculative_tokens": k})
 
 
 def _judge(
     gate: Json, nvfp4: Evidence, master: Evidence | None = None, proofs: tuple[Proof, ...] = ()
 ) -> Verdicts:
     found = {"prove": Evidence(proofs=proofs), "smoke-nvfp4": nvfp4, "smoke-master": master or Evidence()}
-    return judge_all(parse_gates([gate], INPUTS), found)
+    return judge_all(parse_gates([gate], INPUTS), Found(evidence=found))
 
 
 @pytest.mark.parametrize(("value", "holds"), [(2.5, True), (2.51, True), (2.49, False)])
@@ -71,7 +72,7 @@ def test_a_missing_figure_fails(gate: Json, nvfp4: Evidence, master: Evidence | 
 
 
 def test_a_dotted_measurement_name_is_found() -> None:
-    gate: Json = {"name": "code", "figure": "smoke-nvfp4.acceptance_length.code", "at_least": 2}
+    gate: Json = {"name": "code", "figure": "smoke-nvfp4.acceptance_length.code", "at_least": 2, "k": 2}
     assert _judge(gate, _length(2.2, name="acceptance_length.code")).gates[0].holds
 
 
@@ -99,12 +100,71 @@ def test_a_failed_proof_is_named_with_what_was_found() -> None:
         ({"at_least": "2.5"}, "expected float, got str"),
         ({"at_least": float("nan")}, "a finite number"),
         ({"atleast": 2}, "no such key here"),
+        ({"tolerance": 1.0}, "a share of the threshold, from 0 to below 1"),
+        ({"margin": 0.05}, "at_least of one acceptance_length relative to another"),
     ],
 )
 def test_a_gate_written_wrongly_says_what_is_wrong(change: dict[str, Json], words: str) -> None:
     assert isinstance(LENGTH, dict)
     with pytest.raises(ConfigError, match=words):
         parse_gates([{**LENGTH, **change}], INPUTS)
+
+
+def test_a_floor_of_acceptance_says_whose_k_it_is() -> None:
+    with pytest.raises(ConfigError, match="k: expected the draft tokens of the profile"):
+        parse_gates([{"name": "x", "figure": "smoke-nvfp4.acceptance_length", "at_least": 2.5}], INPUTS)
+
+
+@pytest.mark.parametrize(
+    ("nvfp4", "words"),
+    [
+        (_length(2.6, k=3), "belongs to 2 draft tokens, and smoke-nvfp4 served with 3"),
+        (_length(2.6, n=12), "was measured 12 times, and 36 are asked for"),
+        (_length(3.4), "an acceptance length of 3.4 cannot be with 2 draft tokens"),
+    ],
+)
+def test_a_figure_of_something_else_is_no_measurement(nvfp4: Evidence, words: str) -> None:
+    assert isinstance(LENGTH, dict)
+    verdict = _judge({**LENGTH, "n": 36}, nvfp4).gates[0]
+    assert verdict.outcome is Outcome.NOT_MEASURED
+    assert words in verdict.sentence
+
+
+def test_a_baseline_of_another_k_is_none() -> None:
+    verdict = _judge(SHARE, _length(2.6), _length(2.6, k=3)).gates[0]
+    assert verdict.outcome is Outcome.NOT_MEASURED
+    assert "its baseline with 3" in verdict.sentence
+
+
+@pytest.mark.parametrize(("value", "holds"), [(14.9, True), (14.4, False)])
+def test_a_tolerance_is_a_share_of_the_threshold(value: float, holds: bool) -> None:
+    gate: Json = {"name": "c1", "figure": "smoke-nvfp4.speed", "at_least": 15.2, "tolerance": 0.05}
+    assert _judge(gate, _length(value, name="speed")).gates[0].holds is holds
+
+
+def _replies(accepted: list[int]) -> dict[str, Drafts]:
+    return {f"prompt-{at}": Drafts(drafts=20, accepted=kept) for at, kept in enumerate(accepted)}
+
+
+@pytest.mark.parametrize(
+    ("ours", "outcome", "words"),
+    [
+        ([33, 34, 33, 32] * 12, Outcome.PASS, "over 48 prompts, wanted"),
+        ([24, 25, 24, 23] * 12, Outcome.FAIL, "over 48 prompts, wanted"),
+        ([38, 10, 40, 20] * 12, Outcome.FAIL, "inconclusive: wider than 0.05"),
+        ([33] * 47, Outcome.NOT_MEASURED, "48 prompts that do not pair: prompt-47"),
+    ],
+    ids=["equal", "worse", "noisy", "unpaired"],
+)
+def test_a_share_is_held_by_its_lower_bound(ours: list[int], outcome: Outcome, words: str) -> None:
+    assert isinstance(SHARE, dict)
+    evidence = {"prove": Evidence(), "smoke-nvfp4": _length(2.65), "smoke-master": _length(2.66)}
+    drafts = {"smoke-nvfp4": _replies(ours), "smoke-master": _replies([33, 33, 34, 32] * 12)}
+    gates = parse_gates([{**SHARE, "margin": 0.05}], INPUTS)
+    verdict = judge_all(gates, Found(evidence=evidence, drafts=drafts)).gates[0]
+    assert verdict.outcome is outcome
+    assert words in verdict.sentence
+    assert verdicts.parse(verdicts.dump(Verdicts(gates=(verdict,), proofs=()))).gates == (verdict,)
 
 
 def test_two_gates_of_one_name_are_refused() -> None:
@@ -115,7 +175,9 @@ def test_two_gates_of_one_name_are_refused() -> None:
 @given(value=st.floats(0.01, 1e6), baseline=st.floats(0.01, 1e6), threshold=st.floats(-10, 10))
 def test_verdicts_survive_their_file(value: float, baseline: float, threshold: float) -> None:
     assert isinstance(SHARE, dict)
-    found = _judge({**SHARE, "at_least": threshold}, _length(value), _length(baseline))
+    figures: dict[str, Json] = {"figure": "smoke-nvfp4.speed", "relative_to": "smoke-master.speed"}
+    ours, theirs = _length(value, name="speed"), _length(baseline, name="speed")
+    found = _judge({**SHARE, **figures, "at_least": threshold}, ours, theirs)
     assert verdicts.parse(verdicts.dump(found)) == found
     assert found.gates[0].holds == (value / baseline >= threshold)
 

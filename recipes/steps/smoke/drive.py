@@ -45,6 +45,7 @@ class Reply:
     id: str
     domain: str
     text: str
+    reasoning: str
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
@@ -108,7 +109,7 @@ def _request(prompt: Prompt, sampling: Sampling, at: int, length: Mapping[str, o
         "model": MODEL_NAME,
         "messages": prompt.messages,
         "chat_template_kwargs": {"enable_thinking": prompt.thinking},
-        **_pinned(sampling, at),
+        **pinned(sampling, at),
         **length,
     }
     if prompt.tools:
@@ -117,7 +118,8 @@ def _request(prompt: Prompt, sampling: Sampling, at: int, length: Mapping[str, o
     return Request(id=prompt.id, domain=prompt.domain, body=body)
 
 
-def _pinned(sampling: Sampling, at: int) -> dict[str, object]:
+def pinned(sampling: Sampling, at: int) -> dict[str, object]:
+    """Return every sampling field of request ``at``."""
     # A field that is left out takes its value from the tree's generation_config.json,
     # unseen: so also those stand here that the recipe never sets.
     return {
@@ -152,13 +154,14 @@ def _ask(port: int, request: Request, timeout_s: float) -> Reply:
 def _reply(request: Request, data: Mapping[str, object]) -> Reply:
     match data:
         case {
-            "choices": [{"message": {"content": str() | None as content}, "finish_reason": str(reason)}],
+            "choices": [{"message": dict() as message, "finish_reason": str(reason)}],
             "usage": {"prompt_tokens": int(prompt), "completion_tokens": int(completion)},
         }:
             return Reply(
                 id=request.id,
                 domain=request.domain,
-                text=content or "",
+                text=str(message.get("content") or ""),
+                reasoning=str(message.get("reasoning") or message.get("reasoning_content") or ""),
                 finish_reason=reason,
                 prompt_tokens=prompt,
                 completion_tokens=completion,

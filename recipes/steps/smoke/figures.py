@@ -12,7 +12,6 @@ from recipes.formats.evidence import Measurement
 from recipes.formats.step import Exit, StepError
 from recipes.steps.smoke.drive import Drafts, Drive, Reply
 from recipes.steps.smoke.metrics import Drafting
-from recipes.steps.smoke.profile import Load
 
 TOLERANCE = 0.05
 
@@ -96,40 +95,6 @@ def stop_rate(replies: Sequence[Reply]) -> Measurement:
     stopped = sum(reply.finish_reason == "stop" for reply in replies)
     how = "replies with finish_reason stop / replies; the others reached max_tokens"
     return _fraction("stop_rate", stopped / len(replies), len(replies), how)
-
-
-def throughput(load: Load, drive: Drive) -> Measurement:
-    """Return generated tokens per second of one drive.
-
-    Raises StepError when a reply has another length than was asked for.
-    """
-    short = [reply for reply in drive.replies if reply.completion_tokens != load.tokens]
-    if short:
-        raise StepError(
-            f"request {short[0].id} returned {short[0].completion_tokens} tokens, not {load.tokens}: "
-            "a drive of unequal replies has an idle tail and understates the throughput. Is "
-            "max_model_len too small for prompt and reply?",
-            Exit.PROOF,
-        )
-    return Measurement(
-        name=f"output_tokens_per_second_c{load.concurrency}",
-        value=drive.tokens / drive.wall_s,
-        unit="tokens/s",
-        n=len(drive.replies),
-        how=f"completion tokens by usage / wall time, {load.concurrency} requests in flight, "
-        f"{load.tokens} tokens each, ignore_eos, after one full batch that is not counted",
-    )
-
-
-def time_to_first_token(load: Load, seconds: float) -> Measurement:
-    """Return the mean time to the first token of one drive."""
-    return Measurement(
-        name=f"ttft_ms_mean_c{load.concurrency}",
-        value=seconds * 1000,
-        unit="ms",
-        n=load.requests,
-        how=f"the server's histogram time_to_first_token_seconds, sum / count, {load.concurrency} in flight",
-    )
 
 
 def ready(seconds: float) -> Measurement:

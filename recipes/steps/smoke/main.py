@@ -1,7 +1,7 @@
 """Serve the tree, ask the battery, measure acceptance and throughput.
 
-Takes ``tree`` (a release tree with its draft head) and ``prompts``; writes
-``evidence.json`` and ``replies.jsonl``, one line per reply of the acceptance drive:
+Takes ``tree`` (a release tree with its draft head), ``prompts`` and, where the recipe names
+them, ``checks``; writes ``evidence.json`` and ``replies.jsonl``, one line per reply of the acceptance drive:
 what was said, for people, and how many drafts it took, for a paired bootstrap.
 """
 
@@ -14,12 +14,14 @@ from dataclasses import asdict, dataclass
 from recipes.formats import evidence, progress
 from recipes.formats.evidence import Evidence, Measurement
 from recipes.formats.step import Exit, StepError, Workdir
-from recipes.steps.smoke import battery, engine, figures, metrics, profile, serverlog
+from recipes.steps.smoke import battery, checks, engine, figures, metrics, profile, serverlog, throughput
 from recipes.steps.smoke.battery import Prompt
-from recipes.steps.smoke.drive import Drive, Request, drive, fixed_length, natural
+from recipes.steps.smoke.checks import Asking, Verdict
+from recipes.steps.smoke.drive import Drive, Request, drive, fixed_length, natural, pinned
 from recipes.steps.smoke.metrics import Drafting, Reading
-from recipes.steps.smoke.profile import Load, Profile
+from recipes.steps.smoke.profile import MODEL_NAME, Profile
 from recipes.steps.smoke.server import Server, free_port, serving
+from recipes.steps.smoke.throughput import Bench
 
 REPLIES_FILE = "replies.jsonl"
 WARMUP_TOKENS = 8
@@ -54,14 +56,20 @@ def _measure(server: Server, wanted: Profile, prompts: Sequence[Prompt], work: W
     _warm_up(server, wanted, prompts)
     answered = _accept(server, wanted, prompts)
     work.new(REPLIES_FILE).write_text(_replies(answered.drive))
+    checked = _check(server, wanted, work)
     return Evidence(
         measurements=(
             figures.ready(server.ready_s),
             figures.stop_rate(answered.drive.replies),
             *_acceptance(answered, wanted),
-            *_throughput(server, wanted, prompts),
+            *checks.failures(checked),
+            *_throughput(server, wanted, prompts, work),
         ),
-        facts={**_facts(server, wanted, answered), **_counted(answered, wanted)},
+        facts={
+            **_facts(server, wanted, answered),
+            **_counted(answered, wanted),
+            "checks": [asdict(verdict) for verdict in checked],
+        },
     )
 
 
@@ -108,24 +116,41 @@ def _drafting(answered: Measured) -> Drafting:
     return drafting
 
 
-def _throughput(server: Server, wanted: Profile, prompts: Sequence[Prompt]) -> list[Measurement]:
-    result = []
-    for load in wanted.throughput:
-        measured = _loaded(server, wanted, prompts, load)
-        result.append(figures.throughput(load, measured.drive))
-        first = metrics.mean_time_to_first_token(measured.before, measured.after)
-        if first is not None:
-            result.append(figures.time_to_first_token(load, first))
-    return result
+def _throughput(
+    server: Server, wanted: Profile, prompts: Sequence[Prompt], work: Workdir
+) -> list[Measurement]:
+    at = Bench(
+        python=sys.executable,
+        tree=work.input("tree"),
+        port=server.port,
+        folder=work.state / "bench",
+        request_timeout_s=wanted.request_timeout_s,
+    )
+    loads = ", ".join(str(load.concurrency) for load in wanted.throughput)
+    progress.update(f"throughput at {loads}")
+    try:
+        return throughput.measure(at, wanted.sampling, wanted.throughput, prompts)
+    except StepError as error:
+        raise StepError(f"{error}\n{server.tail()}", error.code) from error
 
 
-def _loaded(server: Server, wanted: Profile, prompts: Sequence[Prompt], load: Load) -> Measured:
-    """Drive one load, after a full batch that is thrown away."""
-    name = f"throughput at {load.concurrency}"
-    discarded = fixed_length(prompts, wanted.sampling, load.concurrency, load.tokens)
-    requests = fixed_length(prompts, wanted.sampling, load.requests, load.tokens)
-    _drive(server, wanted, discarded, load.concurrency, f"{name}: first batch")
-    return _between(server, lambda: _drive(server, wanted, requests, load.concurrency, name))
+def _check(server: Server, wanted: Profile, work: Workdir) -> list[Verdict]:
+    """Ask what the card says of the API; not measured where the recipe names no checks."""
+    file = work.input("checks") / checks.CHECKS_FILE
+    if not file.is_file():
+        return checks.unmeasured("the recipe names no checks")
+    progress.update("functional checks")
+    # vLLM's CPU build ends when a seeded request's prompt is split over two steps, as a batch of
+    # prompts with tools is. No verdict rests on a seed.
+    unseeded = {name: value for name, value in pinned(wanted.sampling, 0).items() if name != "seed"}
+    asking = Asking(
+        port=server.port,
+        timeout_s=wanted.request_timeout_s,
+        concurrency=wanted.acceptance_concurrency,
+        pinned={"model": MODEL_NAME, **unseeded},
+        serve=wanted.serve,
+    )
+    return checks.run(asking, checks.parse(file.read_text()))
 
 
 def _between(server: Server, run: Callable[[], Drive]) -> Measured:

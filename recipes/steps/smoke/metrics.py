@@ -108,13 +108,6 @@ def spec_decode(before: Reading, after: Reading) -> Drafting | None:
     )
 
 
-def mean_time_to_first_token(before: Reading, after: Reading) -> float | None:
-    """Return the mean seconds to the first token, None when none was timed."""
-    count = growth(before, after, "vllm:time_to_first_token_seconds_count")
-    total = growth(before, after, "vllm:time_to_first_token_seconds_sum")
-    return total / count if count and total is not None else None
-
-
 def _accepted_at(before: Reading, after: Reading) -> tuple[int, ...]:
     name = f"{PREFIX}accepted_tokens_per_pos_total"
     start, end = before.by_label(name, "position"), after.by_label(name, "position")

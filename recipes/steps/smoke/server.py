@@ -24,6 +24,7 @@ TAIL_LINES = 15
 POLL_S = 0.25
 PROBE_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
+GONE_S = 1.0  # a connection is refused a moment before the process is gone
 
 # What to send and how long to wait for its effect; the last cannot be refused.
 STOP = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 10.0))
@@ -86,6 +87,14 @@ def serving(
     try:
         ready_s = _wait_healthy(process, port, log, timeout_s, waiting)
         yield Server(port=port, log=log, ready_s=ready_s)
+    except StepError as error:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GONE_S)
+        code = process.returncode
+        if code is None:
+            raise
+        how = f"was ended by signal {-code}" if code < 0 else f"died with exit code {code}"
+        raise StepError(f"the server {how} while it was measured: {error}", error.code) from error
     finally:
         stop(process)
 

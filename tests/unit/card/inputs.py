@@ -119,7 +119,7 @@ class Case:
     how: str = "1 + accepted / drafts over 812 drafts in 36 replies"
     gates: list[Json] = field(
         default_factory=lambda: [
-            {"name": "acceptance-length", "figure": "smoke-nvfp4.acceptance_length", "at_least": 2.5},
+            {"name": "acceptance-length", "figure": "smoke-nvfp4.acceptance_length", "at_least": 2.5, "k": 2},
             {
                 "name": "acceptance-length-vs-master",
                 "figure": "smoke-nvfp4.acceptance_length",
@@ -170,7 +170,13 @@ class Case:
         profile = {"serve": {**serve, "extra_flags": self.extra_flags}, "sampling": SAMPLING}
         return Evidence(
             measurements=tuple(figures),
-            facts={"engine": "vllm", "engine_version": "0.32.0", "kernel": kernel, "profile": profile},
+            facts={
+                "engine": "vllm",
+                "engine_version": "0.32.0",
+                "kernel": kernel,
+                "profile": profile,
+                "speculative_tokens": 2,
+            },
         )
 
 

@@ -23,7 +23,7 @@ def test_tiny_is_what_its_config_implies() -> None:
 
 
 def test_the_27b_has_1199_tensors_and_55_563_gigabytes() -> None:
-    config = {**synthetic.config(synthetic.QWEN_27B), "vision_config": dict(synthetic.TOWER_27B)}
+    config = {**synthetic.config(synthetic.FLAGSHIP), "vision_config": dict(synthetic.TOWER_27B)}
     shapes = parse_architecture(config).shapes()
     assert len(shapes) == 1199
     assert sum(name.startswith("model.visual.") for name in shapes) == 333

@@ -7,7 +7,6 @@ from recipes.formats.step import StepError
 from recipes.steps.smoke import figures
 from recipes.steps.smoke.drive import Drafts, Drive, Reply
 from recipes.steps.smoke.metrics import Drafting
-from recipes.steps.smoke.profile import Load
 
 
 def reply(
@@ -17,6 +16,7 @@ def reply(
         id=f"{domain}-0",
         domain=domain,
         text="so",
+        reasoning="",
         finish_reason=finish_reason,
         prompt_tokens=5,
         completion_tokens=tokens,
@@ -95,21 +95,3 @@ def test_tokens_that_the_counters_do_not_explain_void_the_figure(tokens: int) ->
 def test_stop_rate_is_the_share_that_the_model_ended() -> None:
     replies = [reply(), reply(), reply(), reply(finish_reason="length")]
     assert figures.stop_rate(replies).value == pytest.approx(0.75)
-
-
-def test_throughput_is_tokens_over_wall_time() -> None:
-    load = Load(concurrency=16, requests=2, tokens=64)
-    drive = Drive(replies=(reply(tokens=64), reply(tokens=64)), wall_s=0.5)
-    found = figures.throughput(load, drive)
-    assert (found.name, found.value, found.unit, found.n) == (
-        "output_tokens_per_second_c16",
-        256.0,
-        "tokens/s",
-        2,
-    )
-
-
-def test_a_reply_cut_short_voids_the_throughput() -> None:
-    load = Load(concurrency=1, requests=1, tokens=64)
-    with pytest.raises(StepError, match="returned 9 tokens, not 64"):
-        figures.throughput(load, Drive(replies=(reply(tokens=9),), wall_s=1.0))

@@ -13,6 +13,7 @@ REPLY = Reply(
     id="code-0",
     domain="code",
     text="so",
+    reasoning="",
     finish_reason="stop",
     prompt_tokens=5,
     completion_tokens=241,

@@ -35,7 +35,6 @@ def test_figures_are_the_difference_of_two_readings() -> None:
     assert metrics.spec_decode(before, after) == Drafting(
         drafts=100, draft_tokens=200, accepted=140, accepted_at=(80, 60)
     )
-    assert metrics.mean_time_to_first_token(before, after) == pytest.approx(0.1)
 
 
 def test_a_counter_of_two_engines_is_summed() -> None:
@@ -63,7 +62,6 @@ def test_a_missing_counter_is_absent_and_not_zero() -> None:
     empty = metrics.parse("vllm:generation_tokens_total 5\n")
     assert metrics.spec_decode(empty, empty) is None
     assert metrics.growth(empty, empty, "vllm:prompt_tokens_total") is None
-    assert metrics.mean_time_to_first_token(empty, empty) is None
 
 
 def test_a_counter_that_appears_in_between_grew_from_nothing() -> None:

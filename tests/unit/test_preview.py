@@ -1,6 +1,6 @@
 """A card as a page: what a reader sees, and that nothing of the card can run in it."""
 
-from release.report.page import page
+from release.report.preview import page
 
 CARD = """---
 license: apache-2.0

@@ -1,0 +1,98 @@
+"""The page of a tiny release: everything is in it, nothing is loaded, and it is safe."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from release.digest import Json
+from release.errors import ConfigError
+from release.hoststep import Input
+from release.report.page import PAGE_FILE, REPORT
+from tests.unit.card.inputs import DIGEST, Case, shown, write
+
+PARAMS: dict[str, Json] = {
+    "title": "graftsmith/tiny-NVFP4-MTP",
+    "version": "1.0.0",
+    "provenance": {"lock": DIGEST, "source": {"base": DIGEST}, "machine": {"cpu": "<AMD> & co"}},
+}
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def timeline() -> str:
+    rows = (
+        {"at": at / 4, "phase": "serving", "available": 9e9 - at * 1e7, "rss": at * 1e7, "gpu": None}
+        for at in range(100)
+    )
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def page(root: Path, case: Case | None = None) -> str:
+    inputs = dict((case or Case()).write(root))
+    for kind in ("nvfp4", "master"):
+        write(root / f"smoke-{kind}" / "memory.jsonl", timeline())
+        inputs[f"smoke-{kind}"] = shown(root / f"smoke-{kind}")
+    return REPORT.function(inputs, PARAMS).new[PAGE_FILE].decode()
+
+
+def test_gates_proofs_figures_bytes_and_provenance_are_on_it(tmp_path: Path) -> None:
+    text = page(tmp_path)
+    for words in (
+        "smoke-nvfp4.acceptance_length is 2.65 tokens/draft",
+        "5 of 5",
+        "15 tensors equal",
+        "lm_head",
+        DIGEST,
+        "&lt;AMD&gt; &amp; co",
+        "at least 8.0 GB stayed available",
+        "output tokens per second c1",
+    ):
+        assert words in text
+    assert text.count("<svg") >= 5
+
+
+def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
+    text = page(tmp_path)
+    assert not re.search(r"(src|href)=|url\(|@import|<script", text)
+
+
+def test_what_was_not_measured_says_so(tmp_path: Path) -> None:
+    text = page(tmp_path, Case(acceptance={"nvfp4": 2.65}))
+    assert "not measured" in text
+    assert 'class="word none">not measured' in text
+
+
+def test_evidence_that_is_missing_is_named(tmp_path: Path) -> None:
+    inputs = dict(Case().write(tmp_path))
+    with pytest.raises(ConfigError, match=r"smoke-nvfp4/evidence\.json"):
+        REPORT.function({**inputs, "smoke-nvfp4": Input(tmp_path, inputs["prove"].tree)}, PARAMS)
+
+
+@pytest.mark.slow  # starts a browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_lays_it_out_within_its_width(tmp_path: Path, width: int) -> None:
+    file = tmp_path / "report.html"
+    probe = "<script>document.title = document.documentElement.scrollWidth + '/' + innerWidth</script>"
+    file.write_text(page(tmp_path / "in").replace("</body>", f"{probe}</body>"))
+    # A window is no narrower than 500 pixels: a frame of the phone's width is.
+    frame = tmp_path / "frame.html"
+    read = "document.title = document.getElementById('f').contentDocument.title"
+    frame.write_text(
+        f'<iframe id="f" src="report.html" style="border:0;width:{width}px;height:900px"></iframe>'
+        f"<script>onload = () => {read}</script>"
+    )
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    done = subprocess.run(
+        [str(CHROMIUM), *options, "--window-size=1400,1000", profile, frame.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    found = re.search(r"<title>(\d+)/(\d+)</title>", done.stdout)
+    assert found, done.stderr[-1000:]
+    assert int(found[1]) <= int(found[2]) == width

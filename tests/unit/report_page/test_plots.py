@@ -1,0 +1,50 @@
+"""Plots are well-formed SVG, hold every value, and survive what was not measured."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from release.report import plots
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def parsed(text: str) -> ET.Element:
+    return ET.fromstring(text)  # noqa: S314 - our own text
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 1e9)), min_size=1, max_size=9))
+def test_bars_stay_inside_and_a_gap_has_none(values: list[float | None]) -> None:
+    names = [f"<{at}> & co" for at in range(len(values))]
+    figure = parsed(plots.bars(names, {"NVFP4": values}, "x"))
+    drawn = [bar for bar in figure.iter("rect") if bar.find("title") is not None]
+    assert len(drawn) == sum(value is not None for value in values)
+    for bar in drawn:
+        top, height = float(bar.attrib["y"]), float(bar.attrib["height"])
+        assert plots.TOP - 1 <= top <= top + height <= plots.HEIGHT - plots.BOTTOM + 1
+
+
+def test_few_points_are_marked_and_no_point_is_no_plot() -> None:
+    figure = parsed(plots.lines({"a": [(1, 60.0), (16, 380.0)], "b": []}, "requests", "tokens/s"))
+    assert len(list(figure.iter("circle"))) == 2
+    assert plots.lines({"a": []}, "requests", "tokens/s") == ""
+
+
+@pytest.mark.parametrize(("value", "top"), [(0.9, 1), (1.0, 1), (2.1, 2.5), (380, 500), (0, 1), (0.03, 0.05)])
+def test_an_axis_ends_at_a_round_number(value: float, top: float) -> None:
+    assert plots.nice(value) == pytest.approx(top)
+
+
+def test_a_long_timeline_keeps_its_peak() -> None:
+    points = [(float(at), 1.0) for at in range(10_000)]
+    points[4321] = (4321.0, 9.0)
+    thinned = plots.thin(points)
+    assert len(thinned) <= 400
+    assert (4321.0, 9.0) in thinned
+
+
+def test_shares_fill_the_bar() -> None:
+    bars = list(parsed(plots.shares({"mlp": 600, "lm_head": 300, "norm": 100}, "bytes")).iter("rect"))
+    assert sum(float(bar.attrib["width"]) for bar in bars) == pytest.approx(plots.WIDTH, abs=1)
