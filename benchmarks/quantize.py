@@ -44,7 +44,7 @@ from release.store import Store, default_root
 PROJECT = Path(__file__).parents[1]
 PEER = PROJECT / "benchmarks" / "peer_llm_compressor.py"
 PEER_REQUIREMENTS = PROJECT / "benchmarks" / "llm_compressor.in"
-KEEP_BF16 = ("*visual*", "*linear_attn.conv1d*", "*lm_head*", "*mtp*")
+PRECISION = {"in_proj_ab": "nvfp4", "linear_attention": "nvfp4", "activations": "nvfp4"}
 PLAIN_CHUNK = 8 << 20
 IN_MEMORY = 1 << 25
 
@@ -167,8 +167,7 @@ def _step(bench: Bench, exporter: str) -> Ran:
     for name in ("master", "calibration"):
         (root / "in" / name).symlink_to(bench.folder / name)
     params = {
-        "keep_bf16": KEEP_BF16,
-        "in_proj_ab": "nvfp4",
+        **PRECISION,
         "exporter": exporter,
         "max_shard_size": "5GB",
         "gpu": False,

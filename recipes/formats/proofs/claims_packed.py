@@ -10,6 +10,7 @@ import numpy as np
 from recipes.formats.calibration import Calibration
 from recipes.formats.checkpoint import Checkpoint
 from recipes.formats.packing import MODELOPT
+from recipes.formats.precision import Storage
 from recipes.formats.proofs.claim import Claim, Finding, NotGiven, count, find, given
 from recipes.formats.proofs.error import HIGHEST, LOWEST, relative_error
 from recipes.formats.proofs.repack import repack
@@ -93,11 +94,13 @@ def _body_is_packed(subject: Subject, body: Body) -> Finding:
         ]
         others = len(layout.body_linears()) - len(found) + len(strange)
         return find(flaws, f"{len(found)} Linears packed, {others} not; no fused group is torn")
-    expected = {n for g in layout.fused_groups(in_proj_ab=subject.recipe.in_proj_ab == "nvfp4") for n in g}
+    precision = subject.recipe.precision
+    expected = precision.modules(layout)
     flaws += [f"{name}: not packed" for name in sorted(expected - found)]
-    gates = set(layout.in_proj_ab())
-    flaws += [f"{name}: packed, but not to be" for name in sorted((found & gates) - expected)]
-    return find(flaws, f"{len(expected)} Linears packed")
+    flaws += [f"{name}: packed, but not to be" for name in sorted(found & set(precision.kept(layout)))]
+    if body.activations != precision.packs_activations:
+        flaws.append(f"activations: expected {precision.activations} as in the recipe; the config differs")
+    return find(flaws, f"{len(expected)} Linears packed, activations {precision.activations}")
 
 
 def _torn(group: Sequence[str], found: set[str]) -> Iterator[tuple[str, str]]:
@@ -109,13 +112,11 @@ def _torn(group: Sequence[str], found: set[str]) -> Iterator[tuple[str, str]]:
 
 def _gates_as_asked(subject: Subject, body: Body, recipe: Recipe) -> Finding:
     gates = count(subject.architecture.layout.in_proj_ab(), "gate in the config")
-    wanted = recipe.in_proj_ab == "nvfp4"
+    asked = recipe.precision.in_proj_ab
+    wanted = asked is Storage.NVFP4
     wrong = [name for name in subject.architecture.layout.in_proj_ab() if (name in body.modules) != wanted]
-    flaws = (
-        f"{name}: {'not packed' if wanted else 'packed'}, but the recipe says {recipe.in_proj_ab}"
-        for name in wrong
-    )
-    return find(flaws, f"{gates} gates are {recipe.in_proj_ab}")
+    flaws = (f"{name}: {'not packed' if wanted else 'packed'}, but the recipe says {asked}" for name in wrong)
+    return find(flaws, f"{gates} gates are {asked}")
 
 
 def _four_tensors(subject: Subject, body: Body) -> Finding:
@@ -192,6 +193,8 @@ def _as_calibrated(body: Body, calibration: Calibration) -> Finding:
     number = count(body.modules, "packed Linear")
     leaf, checkpoint = body.scheme.input_scale, body.tree.checkpoint
     flaws = [f"{name}: calibrated, but not packed" for name in sorted(ranges.keys() - set(body.modules))]
+    if not body.activations:
+        return find(flaws, "activations stay BF16: no range, and no input scale")
     for module in body.modules:
         if module not in ranges:
             flaws.append(f"{module}: packed, but not calibrated")
