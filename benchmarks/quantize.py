@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--skip", nargs="*", default=[], choices=["modelopt", "llm-compressor"])
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix="bench-quantize-") as folder:
-        bench = Bench(Path(folder), _quantize_python(), environment.uv())
+        bench = Bench(Path(folder), quantize_python(), environment.uv())
         for line in report(bench, asked.repeats, frozenset(asked.skip)):
             print(line, flush=True)
 
@@ -284,7 +284,8 @@ def _install(bench: Bench, python: Path) -> None:
         subprocess.run([bench.uv, *arguments, *cache], check=True, capture_output=True, text=True)
 
 
-def _quantize_python() -> Path:
+def quantize_python() -> Path:
+    """Return the interpreter of the quantize image, built from its lock where it is missing."""
     store = Store(default_root())
     image = load(PROJECT / "images", "quantize", "cpu", store.stat_cache)
     return environment.provide(image, store, lambda _: None).python

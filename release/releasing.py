@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recipes.formats.budget import Budget
 from release import line as lines
 from release import seal, verdicts
+from release.budget import budget_of
 from release.errors import MachineError
 from release.hub.folder import FolderHub
 from release.hub.transaction import Outcome, Release, RepoTree, State, publish
 from release.line import Line
 from release.plan import Graph, Status
 from release.realize import Done
-from release.report.terminal import Terminal, plan_table, rows_table, size
+from release.report.terminal import Terminal, budget_table, plan_table, rows_table, size
 from release.store import durable
 
 if TYPE_CHECKING:
@@ -43,9 +45,13 @@ def release_version(recipe: str, version: str, hub: Path, terminal: Terminal, *,
     planned = lines.plan_line(line, steps)
     if dry_run:
         terminal.console.print(plan_table(planned))
+        if (budget := budget_of(line.recipe)) is not None:
+            terminal.console.print("", budget_table(budget))
         return
     waiting = sum(item.status is not Status.HIT for item in planned)
     terminal.say(_headline(line, version, len(planned), waiting))
+    if waiting and (budget := budget_of(line.recipe)) is not None:
+        terminal.say(f"  {_bytes(budget)}")
     with line.store.running():
         prepared = prepare(line, steps, version, terminal)
         outcome = publish(FolderHub(hub), _release(prepared))
@@ -99,6 +105,12 @@ def _report(prepared: Prepared, outcome: Outcome, terminal: Terminal) -> None:
 
 def _headline(line: Line, version: str, steps: int, waiting: int) -> str:
     return f"{line.recipe.name} {version}: {steps} steps, {waiting} to build"
+
+
+def _bytes(budget: Budget) -> str:
+    trees = {"nvfp4": budget.nvfp4, "master": budget.master}
+    sums = ", ".join(f"{name} {size(sum(tree.values()))}" for name, tree in trees.items())
+    return f"bytes of tensors to come: {sums}; {budget.packed} Linears packed"
 
 
 def _said_next_time(prepared: Prepared, outcome: Outcome) -> str:

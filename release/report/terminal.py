@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
+from recipes.formats.budget import Budget
 from recipes.formats.progress import Update
 from release.derivation import Step
 from release.plan import Planned, Status
@@ -106,6 +107,15 @@ def plan_table(planned: Sequence[Planned]) -> "Table":
         style = "green" if item.status is Status.HIT else "yellow"
         table.add_row(item.step.name, key, f"[{style}]{item.status.value}[/]", item.why)
     return table
+
+
+def budget_table(budget: Budget) -> "Table":
+    """Return the bytes of tensors that each tree will have, by class of module."""
+    kinds = sorted({*budget.nvfp4, *budget.master})
+    rows = [(str(kind), f"{budget.nvfp4[kind]:,}", f"{budget.master[kind]:,}") for kind in kinds]
+    totals = (f"{sum(tree.values()):,}" for tree in (budget.nvfp4, budget.master))
+    title = f"bytes of tensors, {budget.packed} Linears packed"
+    return rows_table(title, ("class", "nvfp4", "master"), [*rows, ("all", *totals)])
 
 
 def rows_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":

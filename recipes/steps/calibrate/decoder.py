@@ -16,7 +16,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from accelerate import init_empty_weights
 from torch import nn
 from transformers import AutoConfig, AutoModel
 
@@ -98,9 +97,11 @@ class Decoder:
         config.num_hidden_layers = 1
         config.layer_types = [self.master.layout.layers[number]]
         config.vocab_size, config.pad_token_id = 1, None
-        with init_empty_weights(include_buffers=False):
+        with torch.device("meta"):
             model: nn.Module = AutoModel.from_config(config, dtype=torch.bfloat16)
         model.embed_tokens, model.norm = nn.Identity(), nn.Identity()
+        # Its buffers are computed, not loaded.
+        model.rotary_emb = type(model.rotary_emb)(config=config)
         return model
 
     def _weight(self, name: str, slot: torch.Tensor) -> torch.Tensor:

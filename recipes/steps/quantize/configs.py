@@ -16,22 +16,26 @@ PRODUCER = {"name": "modelopt", "version": "0.47.0"}
 
 _KEPT_ONE_BY_ONE = frozenset({Kind.LM_HEAD, Kind.EMBEDDING, Kind.CONV1D})
 _VISION_TOWER = "model.visual*"
+# Gates may be kept alone; out_proj is kept with all of its block.
+_ALL_OF_LINEAR_ATTENTION = "linear_attn.out_proj"
 
 
 def exclude_modules(kept_tensors: Iterable[str], kept_linears: Iterable[str]) -> list[str]:
     """Return modelopt's list of modules that are not packed, sorted.
 
     ``kept_tensors`` are the tensors that leave as they came; ``kept_linears`` the Linears of
-    the body among them.
+    the body among them. A block that is kept whole is one entry.
     """
     found = set(kept_linears)
+    whole = {module_of(name) for name in found if name.endswith(_ALL_OF_LINEAR_ATTENTION)}
     for name in kept_tensors:
         kind = kind_of(name)
         if kind in _KEPT_ONE_BY_ONE:
             found.add(module_of(name))
         elif kind is Kind.VISION:
             found.add(_VISION_TOWER)
-    return sorted(found)
+    single = (name for name in found if module_of(name) not in whole)
+    return sorted([*single, *(f"{block}*" for block in whole)])
 
 
 def config(master: Mapping[str, object], excluded: list[str], precision: Precision) -> dict[str, object]:
