@@ -32,7 +32,7 @@ from recipes.formats.step import parse_tree
 PROJECT = Path(__file__).parents[1]
 TINY = PROJECT / "recipes" / "tiny"
 TEMPLATES = PROJECT / "recipes" / "templates"
-KEEP_BF16 = ("*visual*", "*linear_attn.conv1d*", "*lm_head*", "*mtp*")
+PRECISION = {"in_proj_ab": "nvfp4", "linear_attention": "nvfp4", "activations": "nvfp4"}
 SAMPLING = {"temperature": 0.7, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.0}
 FROM_TINY = (
     "preprocessor_config.json",
@@ -174,7 +174,14 @@ def calibrate(bench: Bench) -> Figures:
     ran = _step("calibrate", root, calibrate_params(samples, length))
     facts = strict_json.table(strict_json.read_table(root / "out" / "evidence.json"), "facts", "evidence")
     told = _phases(ran)
-    wanted = ("calibration_rows", "calibration_tokens", "fused_groups", "device", "versions", "memory")
+    wanted = (
+        "calibration_rows",
+        "calibration_tokens",
+        "fused_groups",
+        "device",
+        "versions",
+        "linear_attention_kernels",
+    )
     return {
         **_cost(ran),
         **{f"{name}_s": seconds for name, seconds in told.items()},
@@ -184,7 +191,9 @@ def calibrate(bench: Bench) -> Figures:
 
 def calibrate_params(samples: int, length: int) -> Figures:
     """Return the parameters of the calibrate step."""
-    return {"keep_bf16": KEEP_BF16, "in_proj_ab": "nvfp4", "samples": samples, "max_seq_len": length}
+    # The machines this is for lack flash-linear-attention.
+    slow = {"slow_linear_attention": True, "rows_license": "Apache-2.0"}
+    return {**PRECISION, **slow, "samples": samples, "max_seq_len": length}
 
 
 def quantize(bench: Bench) -> Figures:
@@ -383,8 +392,7 @@ def _quantize(bench: Bench, root: Path, calibration: Path, *, gpu: bool) -> Ran:
 
 def _quantize_params(max_shard_size: str, *, gpu: bool) -> Figures:
     return {
-        "keep_bf16": KEEP_BF16,
-        "in_proj_ab": "nvfp4",
+        **PRECISION,
         "exporter": "stream",
         "max_shard_size": max_shard_size,
         "gpu": gpu,
@@ -392,7 +400,7 @@ def _quantize_params(max_shard_size: str, *, gpu: bool) -> Figures:
 
 
 def _configure_params() -> Figures:
-    return {"quantized": True, "ignore": KEEP_BF16, "sampling": SAMPLING}
+    return {"quantized": True, "sampling": SAMPLING}
 
 
 def _rates(bench: Bench, root: Path, ran: Ran) -> Figures:

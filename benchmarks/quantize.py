@@ -44,7 +44,7 @@ from release.store import Store, default_root
 PROJECT = Path(__file__).parents[1]
 PEER = PROJECT / "benchmarks" / "peer_llm_compressor.py"
 PEER_REQUIREMENTS = PROJECT / "benchmarks" / "llm_compressor.in"
-KEEP_BF16 = ("*visual*", "*linear_attn.conv1d*", "*lm_head*", "*mtp*")
+PRECISION = {"in_proj_ab": "nvfp4", "linear_attention": "nvfp4", "activations": "nvfp4"}
 PLAIN_CHUNK = 8 << 20
 IN_MEMORY = 1 << 25
 
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--skip", nargs="*", default=[], choices=["modelopt", "llm-compressor"])
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix="bench-quantize-") as folder:
-        bench = Bench(Path(folder), _quantize_python(), environment.uv())
+        bench = Bench(Path(folder), quantize_python(), environment.uv())
         for line in report(bench, asked.repeats, frozenset(asked.skip)):
             print(line, flush=True)
 
@@ -167,8 +167,7 @@ def _step(bench: Bench, exporter: str) -> Ran:
     for name in ("master", "calibration"):
         (root / "in" / name).symlink_to(bench.folder / name)
     params = {
-        "keep_bf16": KEEP_BF16,
-        "in_proj_ab": "nvfp4",
+        **PRECISION,
         "exporter": exporter,
         "max_shard_size": "5GB",
         "gpu": False,
@@ -285,7 +284,8 @@ def _install(bench: Bench, python: Path) -> None:
         subprocess.run([bench.uv, *arguments, *cache], check=True, capture_output=True, text=True)
 
 
-def _quantize_python() -> Path:
+def quantize_python() -> Path:
+    """Return the interpreter of the quantize image, built from its lock where it is missing."""
     store = Store(default_root())
     image = load(PROJECT / "images", "quantize", "cpu", store.stat_cache)
     return environment.provide(image, store, lambda _: None).python

@@ -1,52 +1,59 @@
-"""The memory budget of serving a line's trees, for the plan and before a server starts."""
+"""What a line will need, counted from headers before anything is built: bytes, and memory to serve."""
 
+from collections import Counter
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from recipes.formats import strict_json
-from recipes.formats.architecture import Architecture, parse_architecture
-from recipes.formats.checkpoint import Checkpoint, open_checkpoint
-from recipes.formats.nvfp4 import GROUP_SIZE
+from recipes.formats.architecture import parse_architecture
+from recipes.formats.byte_budget import ByteBudget, plan_byte_budget
+from recipes.formats.checkpoint import open_checkpoint
 from recipes.formats.params import Table
-from recipes.formats.qwen3_5 import MTP_PREFIX
-from recipes.formats.serving.budget import Budget, Floors, budget_of
-from recipes.formats.serving.profile import Serve, parse_serve
+from recipes.formats.qwen3_5 import Kind, kind_of, parse_layout
+from recipes.formats.serving.budget import Floors, MemoryBudget, memory_budget
+from recipes.formats.serving.profile import parse_serve
 from release.digest import Json
 from release.errors import ConfigError, MachineError
 from release.recipe import Recipe
 
 CONFIG_FILE = "config.json"
-SCALARS = 8
-"""Bytes of the two global scales of a packed Linear."""
 
 
-def budgets(wanted: Recipe, checkpoints: Mapping[str, Path], pool: int) -> Mapping[str, Budget]:
-    """Return the budget of both trees by kind, from the headers of the sources' folders.
+def byte_budget(wanted: Recipe, checkpoints: Mapping[str, Path]) -> ByteBudget:
+    """Return the bytes of both trees, from the headers of the sources' folders.
 
-    Raises ConfigError for a source that is no checkpoint of this architecture.
+    Raises ConfigError naming what cannot be opened or packed.
     """
-    base, master = checkpoints["base"], checkpoints["master"]
     try:
-        architecture = _architecture(base)
-        sizes = {**_sizes(open_checkpoint(master)), **_head(open_checkpoint(base))}
+        layout = parse_layout(strict_json.read_table(checkpoints["master"] / CONFIG_FILE))
+        master, base = (open_checkpoint(checkpoints[name]) for name in ("master", "base"))
+        return plan_byte_budget(master, base, layout, wanted.precision)
     except ValueError as error:
-        raise ConfigError(f"{wanted.name}: {error}") from error
-    packed = _packed(wanted, architecture, sizes)
-    served = {"nvfp4": (wanted.serve_nvfp4, packed), "master": (wanted.serve_master, sizes)}
-    return {
-        kind: budget_of(_serve(serve), architecture, tree, wanted.smoke.floors, pool)
-        for kind, (serve, tree) in served.items()
-    }
+        raise ConfigError(
+            f"the sources cannot be packed as the recipe asks: {error}",
+            why="Nothing was built from them and nothing was changed.",
+            hint="fetch or save the checkpoint again, then lock it, or change [quantize] in the recipe",
+        ) from error
 
 
-def budget_of_tree(tree: Path, serve: Mapping[str, Json], floors: Floors, pool: int) -> Budget:
-    """Return the budget of serving ``tree``, from its own headers."""
-    sizes = _sizes(open_checkpoint(tree))
-    return budget_of(_serve(serve), _architecture(tree), sizes, floors, pool)
+def memory_budgets(
+    wanted: Recipe, checkpoints: Mapping[str, Path], counted: ByteBudget, pool: int
+) -> Mapping[str, MemoryBudget]:
+    """Return the memory of serving both trees, by kind, on a machine that has ``pool`` bytes."""
+    floors, base = wanted.smoke.floors, checkpoints["base"]
+    served = {"nvfp4": (wanted.serve_nvfp4, counted.nvfp4), "master": (wanted.serve_master, counted.master)}
+    return {kind: _memory(base, serve, tree, floors, pool) for kind, (serve, tree) in served.items()}
 
 
-def require(name: str, budget: Budget) -> None:
+def memory_of_tree(tree: Path, serve: Mapping[str, Json], floors: Floors, pool: int) -> MemoryBudget:
+    """Return the memory of serving ``tree``, from its own headers."""
+    tensors = Counter[Kind]()
+    for name, place in open_checkpoint(tree).tensors.items():
+        tensors[kind_of(name)] += place.tensor.nbytes
+    return _memory(tree, serve, tensors, floors, pool)
+
+
+def require(name: str, budget: MemoryBudget) -> None:
     """Raise MachineError, with every part of the budget, when it does not fit."""
     if budget.fits:
         return
@@ -61,7 +68,7 @@ def require(name: str, budget: Budget) -> None:
     )
 
 
-def rows(budget: Budget) -> tuple[tuple[str, int], ...]:
+def rows(budget: MemoryBudget) -> tuple[tuple[str, int], ...]:
     """Return the parts of a budget in words, and their bytes."""
     return (
         ("weights", budget.weights),
@@ -71,37 +78,11 @@ def rows(budget: Budget) -> tuple[tuple[str, int], ...]:
     )
 
 
-def _serve(values: Mapping[str, Json]) -> Serve:
-    return parse_serve(Table("serve", values))
-
-
-def _architecture(tree: Path) -> Architecture:
-    return parse_architecture(strict_json.loads_table((tree / CONFIG_FILE).read_bytes(), CONFIG_FILE))
-
-
-def _sizes(checkpoint: Checkpoint) -> dict[str, int]:
-    return {name: location.tensor.nbytes for name, location in checkpoint.tensors.items()}
-
-
-def _head(base: Checkpoint) -> dict[str, int]:
-    return {name: size for name, size in _sizes(base).items() if name.startswith(MTP_PREFIX)}
-
-
-def _packed(wanted: Recipe, architecture: Architecture, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Return the sizes after packing: half a byte a weight, a scale for each group, two scalars."""
-    layout = architecture.layout
-    kept = set() if wanted.in_proj_ab == "nvfp4" else set(layout.in_proj_ab())
-    modules = {
-        module
-        for module in set(layout.body_linears()) - kept
-        if not any(fnmatchcase(module, pattern) for pattern in wanted.keep_bf16)
-    }
-    return {
-        name: _packed_size(size) if name.removesuffix(".weight") in modules else size
-        for name, size in sizes.items()
-    }
-
-
-def _packed_size(bf16: int) -> int:
-    weights = bf16 // 2
-    return weights // 2 + weights // GROUP_SIZE + SCALARS
+def _memory(
+    folder: Path, serve: Mapping[str, Json], tensors: Mapping[Kind, int], floors: Floors, pool: int
+) -> MemoryBudget:
+    try:
+        architecture = parse_architecture(strict_json.read_table(folder / CONFIG_FILE))
+    except ValueError as error:
+        raise ConfigError(f"{folder}: {error}") from error
+    return memory_budget(parse_serve(Table("serve", serve)), architecture, tensors, floors, pool)

@@ -5,6 +5,7 @@ those without are host functions. ``release.line`` opens a release line and walk
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from release.derivation import Source, Step
 from release.digest import Json
@@ -30,7 +31,7 @@ def graph(
     The BF16 master's tree is served with the same drive as the quantized one: it is the
     baseline of every relative gate.
     """
-    precision: dict[str, Json] = {"keep_bf16": list(wanted.keep_bf16), "in_proj_ab": wanted.in_proj_ab}
+    precision: dict[str, Json] = {key: str(value) for key, value in asdict(wanted.precision).items()}
     return Graph(
         sources=tuple(Source(name=name, digest=tree) for name, tree in lock.trees.items()),
         unresolved=tuple(lock.unresolved_sources),
@@ -71,7 +72,7 @@ def graph(
                     "calibration": "calibrate",
                     "chat_template": "chat_template",
                 },
-                params={**precision, "ignore": list(wanted.keep_bf16)},
+                params=precision,
                 check="proofs",
             ),
             _smoke("nvfp4", wanted.serve_nvfp4, wanted),
@@ -106,11 +107,7 @@ def _configure(kind: str, wanted: Recipe, *, quantized: bool) -> Step:
             "chat_template": "chat_template",
             "templates": "templates",
         },
-        params={
-            "quantized": quantized,
-            "ignore": list(wanted.keep_bf16),
-            "sampling": dict(wanted.sampling),
-        },
+        params={"quantized": quantized, "sampling": dict(wanted.sampling)},
     )
 
 

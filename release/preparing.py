@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recipes.formats.serving.budget import Budget
+from recipes.formats.byte_budget import ByteBudget
 from release import budget
 from release import line as lines
 from release import lock as locks
@@ -24,7 +24,7 @@ from release.plan import Graph, Planned, Status
 from release.realize import Done, Remote
 from release.recipe import require_named
 from release.record import RECORD_FILE
-from release.report.terminal import Terminal, budget_table, plan_table, size
+from release.report.terminal import Terminal, bytes_table, memory_table, plan_table, size
 
 ASSEMBLED = ("assemble-master", "assemble-nvfp4")
 HANDED_ON = (SUMS_FILE, RECORD_FILE, "evidence", "README.md")
@@ -73,10 +73,13 @@ def show_plan(opened: Opened, terminal: Terminal) -> tuple[Planned, ...]:
     line, lock = opened.line, opened.line.locked()
     planned = lines.plan_line(line, line.steps_of(lock, opened.version), opened.cache)
     terminal.console.print(plan_table(planned))
-    if counted := _budgets(line):
-        terminal.console.print(budget_table(counted))
+    folders = lines.checkpoints(line)
+    if folders:
+        counted = budget.byte_budget(line.recipe, folders)
+        memory = budget.memory_budgets(line.recipe, folders, counted, pool(open_gpus()))
+        terminal.console.print(bytes_table(counted), memory_table(memory))
     else:
-        terminal.say("memory of serving: known once both checkpoints are on this machine")
+        terminal.say("bytes, and memory to serve: known once both checkpoints are on this machine")
     try:
         locks.require_resolved(line.recipe, lock, lines.option(line.recipe))
     except LockError as error:
@@ -90,10 +93,10 @@ def prepare(opened: Opened, terminal: Terminal) -> Prepared:
     steps = line.steps(version)
     require_named(line.recipe)
     planned = lines.plan_line(line, steps, opened.cache)
+    terminal.say(headline(line, version, planned))
     if any(item.status is not Status.HIT for item in planned):
         lines.check_card(line)
-    _require_memory(line, planned)
-    terminal.say(headline(line, version, planned))
+        _count(line, planned, terminal)
     try:
         done = lines.realize_line(line, steps, terminal, opened.cache)
     finally:
@@ -140,17 +143,23 @@ def headline(line: Line, version: str, planned: Sequence[Planned]) -> str:
     return f"{said}, {cached} in the cache ({size(sum(item.download for item in planned))} to download)"
 
 
-def _require_memory(line: Line, planned: Sequence[Planned]) -> None:
-    """Refuse before anything is built for a server that would not fit into this machine's memory."""
+def _count(line: Line, planned: Sequence[Planned], terminal: Terminal) -> None:
+    """Say how many bytes are to come; refuse before anything is built for a server that would not fit."""
+    folders = lines.checkpoints(line)
+    if not folders:
+        return
+    counted = budget.byte_budget(line.recipe, folders)
+    terminal.say(f"  {_bytes(counted)}")
     if any(item.step.does == SERVES and item.status is not Status.HIT for item in planned):
-        for kind, need in _budgets(line).items():
+        memory = budget.memory_budgets(line.recipe, folders, counted, pool(open_gpus()))
+        for kind, need in memory.items():
             budget.require(f"smoke-{kind}", need)
 
 
-def _budgets(line: Line) -> Mapping[str, Budget]:
-    """Return the memory of serving each tree; empty until both checkpoints are on this machine."""
-    folders = lines.checkpoints(line)
-    return budget.budgets(line.recipe, folders, pool(open_gpus())) if folders else {}
+def _bytes(counted: ByteBudget) -> str:
+    trees = {"nvfp4": counted.nvfp4, "master": counted.master}
+    sums = ", ".join(f"{name} {size(sum(tree.values()))}" for name, tree in trees.items())
+    return f"bytes of tensors to come: {sums}; {counted.packed} Linears packed"
 
 
 def _hand_on(tree: Path, target: Path) -> None:

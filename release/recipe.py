@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.formats.params import Table as Params
+from recipes.formats.precision import OPTIONS, Precision, parse_precision
 from recipes.formats.serving.budget import Floors, parse_floors
 from recipes.formats.serving.profile import parse_serve
 from release.digest import Json
@@ -68,8 +69,7 @@ class Recipe:
     variant: str
     repos: Repos
     sources: Mapping[str, str]
-    keep_bf16: tuple[str, ...]
-    in_proj_ab: str
+    precision: Precision
     exporter: str
     max_shard_size: str
     calibrate: Mapping[str, Json]
@@ -116,8 +116,7 @@ def load(folder: Path) -> Recipe:
         variant=table.take("variant", str),
         repos=_repos(table.take_table("repos")),
         sources=_sources(table.take_table("sources")),
-        keep_bf16=quantize.take_strings("keep_bf16"),
-        in_proj_ab=_one_of(quantize, "in_proj_ab", ("nvfp4", "bf16")),
+        precision=_precision(quantize),
         exporter=_one_of(quantize, "exporter", ("stream", "modelopt")),
         max_shard_size=quantize.take("max_shard_size", str),
         calibrate=_calibrate(table.take_table("calibrate")),
@@ -210,8 +209,18 @@ def _profile(table: Table, name: str) -> Mapping[str, Json]:
     return read(file).take_rest()
 
 
+def _precision(table: Table) -> Precision:
+    options = {key: table.take(key, str) for key in OPTIONS}
+    try:
+        return parse_precision(options, f"{table.file}: quantize")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
 def _calibrate(table: Table) -> Mapping[str, Json]:
     params: dict[str, Json] = {key: table.take(key, int) for key in ("samples", "max_seq_len")}
+    params["rows_license"] = table.take("rows_license", str)
+    params["slow_linear_attention"] = table.take("slow_linear_attention", bool, False)
     table.done()
     return params
 

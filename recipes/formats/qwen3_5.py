@@ -212,6 +212,11 @@ def is_linear(module: str) -> bool:
     return module == LM_HEAD
 
 
+def is_linear_attention(module: str) -> bool:
+    """Whether ``module`` is a part of linear attention."""
+    return ".linear_attn." in module
+
+
 def is_convolution(module: str) -> bool:
     """Whether ``module`` is a convolution: weights that a quantizer may act on, but no engine fuses."""
     leaf = module.rpartition(".")[2]

@@ -62,7 +62,7 @@ class Guarded:
         assert isinstance(serve, dict), "the recipe was parsed"
         tree = job.inputs["tree"].folder
         try:
-            need = budget.budget_of_tree(tree, serve, self.floors, memory)
+            need = budget.memory_of_tree(tree, serve, self.floors, memory)
         except ValueError as error:
             raise MachineError(f"{job.step.name}: its memory cannot be counted: {error}") from error
         budget.require(job.step.name, need)

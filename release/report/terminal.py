@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
+from recipes.formats.byte_budget import ByteBudget
 from recipes.formats.progress import Update
-from recipes.formats.serving.budget import Budget
+from recipes.formats.serving.budget import MemoryBudget
 from release.budget import rows as budget_rows
 from release.derivation import Step
 from release.plan import Planned, Status
@@ -111,7 +112,7 @@ def plan_table(planned: Sequence[Planned]) -> "Table":
     return table
 
 
-def budget_table(budgets: Mapping[str, Budget]) -> "Table":
+def memory_table(budgets: Mapping[str, MemoryBudget]) -> "Table":
     """Return the memory of serving each tree: what it is for, and what there is."""
     table = _table(
         "memory to serve", "tree", *(what for what, _ in budget_rows(next(iter(budgets.values()))))
@@ -123,6 +124,15 @@ def budget_table(budgets: Mapping[str, Budget]) -> "Table":
         mark = "fits" if budget.fits else "does not fit"
         table.add_row(kind, *parts, size(budget.need), size(budget.room), mark)
     return table
+
+
+def bytes_table(budget: ByteBudget) -> "Table":
+    """Return the bytes of tensors that each tree will have, by class of module."""
+    kinds = sorted({*budget.nvfp4, *budget.master})
+    rows = [(str(kind), f"{budget.nvfp4[kind]:,}", f"{budget.master[kind]:,}") for kind in kinds]
+    totals = (f"{sum(tree.values()):,}" for tree in (budget.nvfp4, budget.master))
+    title = f"bytes of tensors, {budget.packed} Linears packed"
+    return rows_table(title, ("class", "nvfp4", "master"), [*rows, ("all", *totals)])
 
 
 def rows_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":

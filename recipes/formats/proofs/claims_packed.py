@@ -124,6 +124,8 @@ def _as_calibrated(body: Body, calibration: Calibration) -> Finding:
     number = count(body.modules, "packed Linear")
     leaf, checkpoint = body.scheme.input_scale, body.tree.checkpoint
     flaws = [f"{name}: calibrated, but not packed" for name in sorted(ranges.keys() - set(body.modules))]
+    if not body.activations:
+        return find(flaws, "activations stay BF16: no range, and no input scale")
     for module in body.modules:
         if module not in ranges:
             flaws.append(f"{module}: packed, but not calibrated")

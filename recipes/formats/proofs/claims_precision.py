@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from recipes.formats.precision import Storage
 from recipes.formats.proofs.claim import Claim, Finding, NotGiven, count, find, given
 from recipes.formats.proofs.subject import Body, Recipe, Subject
 from recipes.formats.qwen3_5 import Kind
@@ -69,11 +70,13 @@ def _body_is_packed(subject: Subject, body: Body) -> Finding:
         ]
         others = len(layout.body_linears()) - len(found) + len(strange)
         return find(flaws, f"{len(found)} Linears packed, {others} not; no fused group is torn")
-    expected = {n for g in layout.fused_groups(in_proj_ab=subject.recipe.in_proj_ab == "nvfp4") for n in g}
+    precision = subject.recipe.precision
+    expected = precision.modules(layout)
     flaws += [f"{name}: not packed" for name in sorted(expected - found)]
-    gates = set(layout.in_proj_ab())
-    flaws += [f"{name}: packed, but not to be" for name in sorted((found & gates) - expected)]
-    return find(flaws, f"{len(expected)} Linears packed")
+    flaws += [f"{name}: packed, but not to be" for name in sorted(found & set(precision.kept(layout)))]
+    if body.activations != precision.packs_activations:
+        flaws.append(f"activations: expected {precision.activations} as in the recipe; the config differs")
+    return find(flaws, f"{len(expected)} Linears packed, activations {precision.activations}")
 
 
 def _torn(group: Sequence[str], found: set[str]) -> Iterator[tuple[str, str]]:
@@ -85,13 +88,11 @@ def _torn(group: Sequence[str], found: set[str]) -> Iterator[tuple[str, str]]:
 
 def _gates_as_asked(subject: Subject, body: Body, recipe: Recipe) -> Finding:
     gates = count(subject.architecture.layout.in_proj_ab(), "gate in the config")
-    wanted = recipe.in_proj_ab == "nvfp4"
+    asked = recipe.precision.in_proj_ab
+    wanted = asked is Storage.NVFP4
     wrong = [name for name in subject.architecture.layout.in_proj_ab() if (name in body.modules) != wanted]
-    flaws = (
-        f"{name}: {'not packed' if wanted else 'packed'}, but the recipe says {recipe.in_proj_ab}"
-        for name in wrong
-    )
-    return find(flaws, f"{gates} gates are {recipe.in_proj_ab}")
+    flaws = (f"{name}: {'not packed' if wanted else 'packed'}, but the recipe says {asked}" for name in wrong)
+    return find(flaws, f"{gates} gates are {asked}")
 
 
 def _four_tensors(subject: Subject, body: Body) -> Finding:

@@ -12,6 +12,7 @@ from recipes.formats.architecture import Architecture
 from recipes.formats.calibration import Calibration
 from recipes.formats.checkpoint import Checkpoint, open_checkpoint
 from recipes.formats.packing import COMPRESSED_TENSORS, Scheme, scheme_of
+from recipes.formats.precision import Precision
 from recipes.formats.proofs.claim import NotGiven
 from recipes.formats.proofs.compare import Comparer
 from recipes.formats.proofs.depth import Depth
@@ -63,10 +64,9 @@ class Body:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a recipe promised: ``in_proj_ab`` is "nvfp4" or "bf16", ``ignore`` its list of patterns."""
+    """What a recipe promised."""
 
-    in_proj_ab: str
-    ignore: tuple[str, ...]
+    precision: Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

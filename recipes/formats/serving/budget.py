@@ -1,6 +1,6 @@
 """The memory that a server takes, counted from headers and profile before it starts.
 
-    budget = budget_of(serve, architecture, sizes, floors, pool=130_000_000_000)
+    budget = memory_budget(serve, architecture, tensors, floors, pool=130_000_000_000)
     budget.fits          # weights + state + cache + overhead under pool - floor
 
 On unified memory ``gpu_memory_utilization`` is no bound: a server that takes too much takes the
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from recipes.formats.architecture import Architecture
 from recipes.formats.params import Table
-from recipes.formats.qwen3_5 import LINEAR, VISION_PREFIX
+from recipes.formats.qwen3_5 import LINEAR, Kind
 from recipes.formats.serving.profile import STATE_BYTES, Serve
 
 GIB = 1 << 30
@@ -37,7 +37,7 @@ class Floors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class MemoryBudget:
     """Bytes by what they are for. ``pool`` is all the memory there is."""
 
     weights: int
@@ -80,17 +80,13 @@ def parse_floors(table: Table) -> Floors:
     return floors
 
 
-def budget_of(
-    serve: Serve, architecture: Architecture, sizes: Mapping[str, int], floors: Floors, pool: int
-) -> Budget:
-    """Count the memory of serving a tree whose tensors have ``sizes`` in bytes, by name."""
-    loaded = (
-        size
-        for name, size in sizes.items()
-        if not (serve.language_model_only and name.startswith(VISION_PREFIX))
-    )
-    return Budget(
-        weights=sum(loaded),
+def memory_budget(
+    serve: Serve, architecture: Architecture, tensors: Mapping[Kind, int], floors: Floors, pool: int
+) -> MemoryBudget:
+    """Count the memory of serving a tree that has ``tensors`` bytes of each class of module."""
+    vision = tensors.get(Kind.VISION, 0) if serve.language_model_only else 0
+    return MemoryBudget(
+        weights=sum(tensors.values()) - vision,
         state=state_bytes(serve, architecture) * serve.max_num_seqs,
         cache=serve.kv_cache_bytes,
         overhead=floors.overhead,

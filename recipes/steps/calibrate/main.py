@@ -1,77 +1,65 @@
-"""Measure input ranges: rows → tokens → the master's forward pass → one range a fused group.
+"""Measure input ranges: rows → tokens → the master's layers → one range a fused group.
 
 Result: ``calibration.json`` and ``evidence.json``. Nothing is quantized on the way: the
-ranges are those of BF16 activations. The forward pass runs without a cache, since
-modelopt's layer-wise path loses ranges with one, and without logits, which nobody reads.
+ranges are those of BF16 activations, max |input| as modelopt's own calibration takes it,
+which tests hold it against bit for bit. modelopt itself is not needed for that: its
+layer-wise way keeps the hidden states of every layer on the disk, and loses ranges where
+a cache is used.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import nn
-from transformers import AutoTokenizer
+import transformers
 
-from recipes.formats import calibration, evidence, nvfp4, progress
+from recipes.formats import calibration, evidence, nvfp4
 from recipes.formats.calibration import Calibration, Range
-from recipes.formats.qwen3_5 import Layout
+from recipes.formats.master import Master, open_master
+from recipes.formats.precision import Precision, read_precision
 from recipes.formats.step import Exit, StepError, Workdir
+from recipes.formats.unfinished import folder_of_this_boot
+from recipes.steps.calibrate.decoder import Decoder
+from recipes.steps.calibrate.layerwise import Peaks, measure
 from recipes.steps.calibrate.rows import ROWS_FILE, Row, read_rows
-from recipes.steps.modelopt_nvfp4 import model as quantized
-from recipes.steps.modelopt_nvfp4.master import load_layout
-from recipes.steps.modelopt_nvfp4.rules import InProjAb, Rules, parse_rules
+from recipes.steps.calibrate.tokens import tokenize
 
-TEMPLATE_FILE = "chat_template.jinja"
+LAYERS = "layers"
 
 
 def main(work: Workdir) -> None:
     """Write the activation ranges of the master over the calibration rows."""
-    rules, samples, length = parse_rules(work), _positive(work, "samples"), _positive(work, "max_seq_len")
+    precision = read_precision(work)
+    samples, length = _positive(work, "samples"), _positive(work, "max_seq_len")
+    licence = str(work.param("rows_license", str))
     rows = read_rows(work.input("rows") / ROWS_FILE, samples)
-    layout = load_layout(work.input("master"))
+    master = open_master(work.input("master"))
     batches = [tokens[:length] for tokens in tokenize(work, rows)]
-    progress.update("load the master")
-    model = quantized.load_model(work.input("master"))
-    with quantized.zero_ranges_refused():
-        modules = quantized.insert_quantizers(model, layout, rules, _forward(batches))
+    ranges, facts = _measured(work, master, batches, precision)
     result = Calibration(
-        ranges=tuple(_ranges(modules, layout, rules)),
+        ranges=ranges,
         rows=len(rows),
         tokens=sum(len(tokens) for tokens in batches),
         max_seq_len=length,
-        versions=quantized.versions(),
+        versions=_versions(),
     )
     work.new(calibration.CALIBRATION_FILE).write_text(calibration.dump(result))
-    work.new(evidence.EVIDENCE_FILE).write_text(evidence.dump(_evidence(result, rows)))
+    found = evidence.Evidence(facts={**_rows(result, rows, licence), **facts})
+    work.new(evidence.EVIDENCE_FILE).write_text(evidence.dump(found))
 
 
-def tokenize(work: Workdir, rows: Iterable[Row]) -> Iterator[list[int]]:
-    """Yield the token ids of each row, rendered by the locked chat template.
-
-    Raises StepError for a row that the template refuses or that has no token.
-    """
-    tokenizer = AutoTokenizer.from_pretrained(work.input("master"), local_files_only=True)
-    template = (work.input("chat_template") / TEMPLATE_FILE).read_text(encoding="utf-8")
-    for row in rows:
-        switches = {} if row.thinking is None else {"enable_thinking": row.thinking}
-        try:
-            text = tokenizer.apply_chat_template(
-                list(row.messages),
-                tools=row.tools,
-                chat_template=template,
-                tokenize=False,
-                add_generation_prompt=row.wants_reply,
-                **switches,
-            )
-        except Exception as error:  # Jinja raises its own classes, and what the template raises.
-            raise StepError(
-                f"{ROWS_FILE}: {row.id}: the template refused it: {error}", Exit.CONFIG
-            ) from error
-        tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        if not tokens:
-            raise StepError(f"{ROWS_FILE}: {row.id}: no token to run", Exit.CONFIG)
-        yield tokens
+def _measured(
+    work: Workdir, master: Master, batches: list[list[int]], precision: Precision
+) -> tuple[tuple[Range, ...], dict[str, object]]:
+    """Return the ranges, and what is to be known of how they were taken."""
+    if not precision.packs_activations:
+        return (), {"device": "none: activations stay BF16, and need no range"}
+    decoder = Decoder(master, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    kernels = _kernels(decoder, allowed=bool(work.param("slow_linear_attention", bool)))
+    peaks = measure(decoder, batches, folder_of_this_boot(work, LAYERS))
+    ranges = tuple(_ranges(peaks, master, precision))
+    return ranges, _facts(ranges, kernels)
 
 
 def _positive(work: Workdir, name: str) -> int:
@@ -81,46 +69,63 @@ def _positive(work: Workdir, name: str) -> int:
     return value
 
 
-def _forward(batches: list[list[int]]) -> Callable[[nn.Module], None]:
-    def forward(model: nn.Module) -> None:
-        device = next(model.parameters()).device
-        for done, tokens in enumerate(batches, 1):
-            ids = torch.tensor([tokens], device=device)
-            with torch.inference_mode():
-                model(input_ids=ids, use_cache=False, logits_to_keep=1)
-            progress.update("calibrate", done, len(batches), "rows")
+def _kernels(decoder: Decoder, *, allowed: bool) -> str:
+    """Say what linear attention runs on. Raises StepError for slow code on a GPU, unless ``allowed``.
 
-    return forward
+    On a CPU there is nothing else: the fast kernels are written for GPUs.
+    """
+    slow = decoder.slow_kernels()
+    if slow and decoder.device.type == "cuda" and not allowed:
+        raise StepError(
+            f"linear attention would run as plain torch code on this GPU ({', '.join(slow)}): many times "
+            "slower, and rounded otherwise than in an engine. Lock flash-linear-attention and causal-conv1d "
+            "in the image, or set slow_linear_attention = true in the recipe's [calibrate]",
+            Exit.ENVIRONMENT,
+        )
+    return "plain torch" if slow else "flash-linear-attention and causal-conv1d"
 
 
-def _ranges(modules: dict[str, nn.Module], layout: Layout, rules: Rules) -> Iterator[Range]:
-    for members in layout.fused_groups(in_proj_ab=rules.in_proj_ab is InProjAb.NVFP4):
-        amax = max(_input_amax(name, modules[name]) for name in members)
+def _ranges(peaks: Peaks, master: Master, precision: Precision) -> Iterator[Range]:
+    for members in precision.groups(master.layout):
+        amax = max(_positive_peak(name, peaks) for name in members)
         scale = float(nvfp4.input_scale(np.float32(amax)))
         yield Range(members=members, input_amax=amax, input_scale=scale)
 
 
-def _input_amax(name: str, module: nn.Module) -> float:
-    measured = module.input_quantizer.amax
-    amax = math.nan if measured is None else float(measured.float())
-    if not (math.isfinite(amax) and amax > 0):
-        raise StepError(f"{name}: input range is {amax}; add rows that reach this module", Exit.CONFIG)
-    return amax
+def _positive_peak(name: str, peaks: Peaks) -> float:
+    """Return the range of Linear ``name``. Raises StepError where no scale follows from it.
+
+    modelopt warns there, and exports a scale that nobody measured.
+    """
+    peak = peaks.get(name, math.nan)
+    if not (math.isfinite(peak) and peak > 0):
+        raise StepError(f"{name}: input range is {peak}; add rows that reach this module", Exit.CONFIG)
+    return peak
 
 
-def _evidence(result: Calibration, rows: list[Row]) -> evidence.Evidence:
-    scales = [group.input_scale for group in result.ranges]
+def _rows(result: Calibration, rows: list[Row], licence: str) -> dict[str, object]:
+    return {
+        "calibration_rows": result.rows,
+        "calibration_tokens": result.tokens,
+        "calibration_max_seq_len": result.max_seq_len,
+        "calibration_row_ids": [row.id for row in rows],
+        "calibration_rows_license": licence,
+        "fused_groups": len(result.ranges),
+        "versions": dict(result.versions),
+    }
+
+
+def _facts(ranges: tuple[Range, ...], kernels: str) -> dict[str, object]:
+    scales = [group.input_scale for group in ranges]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return evidence.Evidence(
-        facts={
-            "calibration_rows": result.rows,
-            "calibration_tokens": result.tokens,
-            "calibration_max_seq_len": result.max_seq_len,
-            "calibration_row_ids": [row.id for row in rows],
-            "fused_groups": len(scales),
-            "input_scale_min": min(scales),
-            "input_scale_max": max(scales),
-            "device": gpu or "cpu",
-            "versions": dict(result.versions),
-        }
-    )
+    return {
+        "input_scale_min": min(scales),
+        "input_scale_max": max(scales),
+        "linear_attention_kernels": kernels,
+        "device": gpu or "cpu",
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of the packages that decide the result."""
+    return {"torch": str(torch.__version__), "transformers": str(transformers.__version__)}

@@ -10,7 +10,7 @@ from recipes.formats import release_files, strict_json
 from recipes.formats.checkpoint import is_weight_file
 from recipes.formats.step import Exit, StepError, Workdir
 from recipes.steps.configure import configs
-from recipes.steps.configure.ignore_list import render_ignore
+from recipes.steps.configure.ignore_list import derive_ignore, render_ignore
 
 FROM_MASTER = (
     "added_tokens.json",
@@ -38,9 +38,7 @@ def _configure(work: Workdir) -> None:
     quantized = bool(work.param("quantized", bool))
     tree, master = (_read(work, name, "config.json") for name in ("tree", "master"))
     if quantized:
-        ignore = render_ignore(
-            work.input("templates"), strict_json.strings(work.params, "ignore", "params.json")
-        )
+        ignore = render_ignore(work.input("templates"), derive_ignore(work.input("tree")))
         _write(work, "config.json", configs.quantized_config(master, tree, ignore))
         _write(
             work,

@@ -10,6 +10,7 @@ from recipes.formats.architecture import parse_architecture
 from recipes.formats.calibration import CALIBRATION_FILE
 from recipes.formats.calibration import read as read_calibration
 from recipes.formats.checkpoint import open_checkpoint
+from recipes.formats.precision import read_precision
 from recipes.formats.proofs import subject as subjects
 from recipes.formats.proofs.packer import Packer
 from recipes.formats.proofs.subject import CONFIG, Recipe, Subject, Tree, read_body, read_tree
@@ -44,18 +45,10 @@ def read_subject(work: Workdir) -> Subject:
         master=_read(work, MASTER, Exit.PROOF, open_checkpoint),
         calibration=_read(work, CALIBRATION, Exit.PROOF, lambda at: read_calibration(at / CALIBRATION_FILE)),
         template=_read(work, TEMPLATE, Exit.PROOF, lambda at: (at / TEMPLATE_FILE).read_bytes()),
-        recipe=_recipe(work),
+        recipe=Recipe(precision=read_precision(work)),
         is_release=True,
         packer=_packer(packed),
     )
-
-
-def _recipe(work: Workdir) -> Recipe:
-    try:
-        patterns = strict_json.strings(work.params, "ignore", "params.json")
-    except ValueError as error:
-        raise StepError(str(error), Exit.CONFIG) from error
-    return Recipe(in_proj_ab=str(work.param("in_proj_ab", str)), ignore=tuple(patterns))
 
 
 def _packer(packed: Tree) -> Packer:

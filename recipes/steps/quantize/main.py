@@ -7,8 +7,8 @@ whole model in memory.
 
 from enum import StrEnum
 
+from recipes.formats.precision import read_precision
 from recipes.formats.step import Exit, StepError, Workdir
-from recipes.steps.modelopt_nvfp4.rules import parse_rules
 
 
 class Exporter(StrEnum):
@@ -20,17 +20,17 @@ class Exporter(StrEnum):
 
 def main(work: Workdir) -> None:
     """Write the NVFP4 body that follows from the master and its calibration."""
-    rules, max_shard_size = parse_rules(work), str(work.param("max_shard_size", str))
+    precision, max_shard_size = read_precision(work), str(work.param("max_shard_size", str))
     # Each is imported where it is chosen: torch and modelopt take seconds to load.
     match _exporter(work):
         case Exporter.STREAM:
             from recipes.steps.quantize import stream
 
-            stream.export(work, rules, max_shard_size, gpu=bool(work.param("gpu", bool)))
+            stream.export(work, precision, max_shard_size, gpu=bool(work.param("gpu", bool)))
         case Exporter.MODELOPT:
-            from recipes.steps.quantize import modelopt
+            from recipes.steps.quantize.modelopt.export import export
 
-            modelopt.export(work, rules, max_shard_size)
+            export(work, precision, max_shard_size)
 
 
 def _exporter(work: Workdir) -> Exporter:

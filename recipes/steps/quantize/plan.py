@@ -31,7 +31,7 @@ UNITS: Mapping[str, int] = {
     "MIB": 2**20,
     "GIB": 2**30,
 }
-PARTS = (WEIGHT, WEIGHT_SCALE, WEIGHT_SCALE_2, INPUT_SCALE)
+WEIGHT_PARTS = (WEIGHT, WEIGHT_SCALE, WEIGHT_SCALE_2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +64,13 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Weights that share their scales: ``members`` by module name."""
+    """Weights that share their scales: ``members`` by module name.
+
+    ``input_scale`` None leaves activations as they are.
+    """
 
     members: Mapping[str, Source]
-    input_scale: np.float32
+    input_scale: np.float32 | None
 
     @property
     def nbytes(self) -> int:
@@ -75,10 +78,11 @@ class Group:
         return sum(source.nbytes for source in self.members.values())
 
     def entries(self) -> Iterator[Entry]:
-        """Yield what it is in the body: four tensors a module."""
+        """Yield what it is in the body: four tensors a module, three without an input scale."""
+        parts = WEIGHT_PARTS if self.input_scale is None else (*WEIGHT_PARTS, INPUT_SCALE)
         for module, source in self.members.items():
             shapes = nvfp4.shapes(*nvfp4.check_matrix(source.name, source.shape))
-            for part in PARTS:
+            for part in parts:
                 yield Entry(f"{module}.{part}", nvfp4.DTYPES[part], shapes[part], ())
 
 
@@ -120,9 +124,9 @@ class Body:
 
 
 def plan_body(
-    checkpoint: Checkpoint, scales: Mapping[tuple[str, ...], np.float32], max_shard_size: int
+    checkpoint: Checkpoint, scales: Mapping[tuple[str, ...], np.float32 | None], max_shard_size: int
 ) -> Body:
-    """Plan the body of the master ``checkpoint``; ``scales`` is fused group → input_scale.
+    """Plan the body of the master ``checkpoint``; ``scales`` is fused group → input_scale or None.
 
     A shard holds at most ``max_shard_size`` bytes of tensors, unless one group or tensor
     is larger. The draft head stays out: grafting brings the base's. Raises ValueError
@@ -149,7 +153,7 @@ def parse_size(text: str) -> int:
     return int(match[1]) * UNITS[match[2].upper()]
 
 
-def _units(checkpoint: Checkpoint, scales: Mapping[tuple[str, ...], np.float32]) -> list[Unit]:
+def _units(checkpoint: Checkpoint, scales: Mapping[tuple[str, ...], np.float32 | None]) -> list[Unit]:
     groups = [
         Group({module: _weight(checkpoint, module) for module in group}, scale)
         for group, scale in scales.items()

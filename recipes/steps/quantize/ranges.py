@@ -7,20 +7,24 @@ import numpy as np
 
 from recipes.formats import calibration, nvfp4
 from recipes.formats.calibration import Calibration
+from recipes.formats.precision import Precision
+from recipes.formats.qwen3_5 import Layout
 from recipes.formats.step import Exit, StepError
 
 
-def read_ranges(folder: Path, expected: frozenset[str]) -> Calibration:
-    """Read ``calibration.json`` in ``folder``; its modules must be the ``expected`` ones.
+def read_ranges(folder: Path, precision: Precision, layout: Layout) -> Calibration:
+    """Read ``calibration.json`` in ``folder``; its modules must be those that ``precision`` packs.
 
-    Raises StepError naming the first module that has no range, or one too many.
+    With BF16 activations there are none. Raises StepError naming the first module that has
+    no range, or one too many.
     """
+    expected = precision.modules(layout) if precision.packs_activations else frozenset()
     try:
         found = calibration.read(folder / calibration.CALIBRATION_FILE)
     except ValueError as error:
         raise StepError(f"calibration: {error}", Exit.CONFIG) from error
     for name in sorted(found.amax_of().keys() ^ expected):
-        flaw = "has no range" if name in expected else "has a range, but the recipe does not quantize it"
+        flaw = "has no range" if name in expected else "has a range, but the recipe gives it no input scale"
         raise StepError(f"{name}: {flaw} in the calibration; calibrate again", Exit.CONFIG)
     return found
 

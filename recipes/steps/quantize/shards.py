@@ -143,7 +143,8 @@ class ShardWriter:
             self._advance(done)
         for module in group.members:
             _write(file, scale_2.tobytes(), shard.at[f"{module}.{WEIGHT_SCALE_2}"])
-            _write(file, group.input_scale.tobytes(), shard.at[f"{module}.{INPUT_SCALE}"])
+            if group.input_scale is not None:
+                _write(file, group.input_scale.tobytes(), shard.at[f"{module}.{INPUT_SCALE}"])
 
     def _pack_piece(self, file: int, shard: Shard, piece: _Piece, scale_2: np.float32) -> None:
         weight = self._in_group(piece)

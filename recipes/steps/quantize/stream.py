@@ -11,12 +11,15 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from recipes.formats import progress, strict_json
-from recipes.formats.checkpoint import INDEX_FILE, Checkpoint, open_checkpoint, write_index
+from recipes.formats.checkpoint import INDEX_FILE, write_index
+from recipes.formats.master import Master, open_master
 from recipes.formats.nvfp4 import PackError
-from recipes.formats.qwen3_5 import Layout, parse_layout
+from recipes.formats.precision import Precision
 from recipes.formats.step import Exit, StepError, Workdir
-from recipes.steps.modelopt_nvfp4.rules import InProjAb, Rules, expected_modules, fused_groups, refuse_kept
+from recipes.formats.unfinished import folder_of_this_boot
 from recipes.steps.quantize import configs
 from recipes.steps.quantize.kernels.kernel import choose
 from recipes.steps.quantize.plan import Body, Copy, Group, parse_size, plan_body
@@ -24,23 +27,18 @@ from recipes.steps.quantize.ranges import input_scales, read_ranges
 from recipes.steps.quantize.shards import ShardWriter
 
 SHARDS = "shards"
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # A progress line for every so many bytes.
 TELL_EVERY = 64 << 20
 
 
-def export(work: Workdir, rules: Rules, max_shard_size: str, *, gpu: bool) -> None:
+def export(work: Workdir, precision: Precision, max_shard_size: str, *, gpu: bool) -> None:
     """Write the body shard by shard, then its index and configs.
 
     Raises StepError naming the tensor that NVFP4 cannot hold.
     """
-    config, layout, master = _open(work.input("master"))
-    modules = expected_modules(layout, rules)
-    refuse_kept(modules, rules)
-    found = read_ranges(work.input("calibration"), modules)
-    scales = input_scales(found, fused_groups(layout, rules))
+    master = open_master(work.input("master"))
     try:
-        body = plan_body(master, scales, parse_size(max_shard_size))
+        body = plan_body(master.checkpoint, _scales(work, precision, master), parse_size(max_shard_size))
     except ValueError as error:
         raise StepError(f"master: {error}", Exit.CONFIG) from error
     folder = _write_shards(work, body, gpu=gpu)
@@ -48,21 +46,21 @@ def export(work: Workdir, rules: Rules, max_shard_size: str, *, gpu: bool) -> No
         _move(folder / shard.name, work.new(shard.name))
     if len(body.shards) > 1:
         write_index(work.new(INDEX_FILE), body.weight_map, body.total_size)
-    _write_configs(work, config, body, () if rules.in_proj_ab is InProjAb.NVFP4 else layout.in_proj_ab())
+    _write_configs(work, master, body, precision)
 
 
-def _open(folder: Path) -> tuple[Mapping[str, object], Layout, Checkpoint]:
-    """Return the master's config, its layout and its headers. Raises StepError for a hostile file."""
-    try:
-        config = strict_json.read_table(folder / configs.CONFIG_FILE)
-        return config, parse_layout(config), open_checkpoint(folder)
-    except ValueError as error:
-        raise StepError(f"master: {error}. Fetch it again, or lock another revision.", Exit.CONFIG) from error
+def _scales(
+    work: Workdir, precision: Precision, master: Master
+) -> Mapping[tuple[str, ...], np.float32 | None]:
+    """Return fused group → input scale, None where activations stay as they are."""
+    groups = precision.groups(master.layout)
+    found = read_ranges(work.input("calibration"), precision, master.layout)
+    return input_scales(found, groups) if precision.packs_activations else dict.fromkeys(groups)
 
 
 def _write_shards(work: Workdir, body: Body, *, gpu: bool) -> Path:
     """Write what an earlier try has not; return the folder of all shards."""
-    folder = _folder_of_this_boot(work.state / SHARDS)
+    folder = folder_of_this_boot(work, SHARDS)
     kernel = choose(sum(unit.nbytes for unit in body.units if isinstance(unit, Group)), gpu=gpu)
     told = _Progress(f"pack ({kernel.name})", sum(shard.reads for shard in body.shards))
     try:
@@ -75,32 +73,21 @@ def _write_shards(work: Workdir, body: Body, *, gpu: bool) -> Path:
     return folder
 
 
-def _folder_of_this_boot(shards: Path) -> Path:
-    """Return the folder for finished shards: after a reboot nobody knows what of them reached the disk."""
-    folder = shards / BOOT_ID.read_text().strip()
-    if shards.exists() and not folder.exists():
-        shutil.rmtree(shards)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def _move(source: Path, target: Path) -> None:
     # An engine may mount state/ and out/ apart; then a rename is a copy of one shard.
     shutil.move(source, target)
 
 
-def _write_configs(
-    work: Workdir, master: Mapping[str, object], body: Body, kept_gates: tuple[str, ...]
-) -> None:
+def _write_configs(work: Workdir, master: Master, body: Body, precision: Precision) -> None:
     kept = (unit.source.name for unit in body.units if isinstance(unit, Copy))
-    excluded = configs.exclude_modules(kept, kept_gates)
+    excluded = configs.exclude_modules(kept, precision.kept(master.layout))
     try:
-        config = configs.config(master, excluded)
+        config = configs.config(master.config, excluded, precision)
     except ValueError as error:
         raise StepError(f"master: {error}", Exit.CONFIG) from error
     for name, table in (
         (configs.CONFIG_FILE, config),
-        (configs.QUANT_CONFIG_FILE, configs.quant_config(excluded)),
+        (configs.QUANT_CONFIG_FILE, configs.quant_config(excluded, precision)),
     ):
         work.new(name).write_text(strict_json.dumps(table), encoding="utf-8")
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from recipes.formats import progress
 from recipes.formats.step import TREE_FILE, Taken, parse_tree
@@ -14,6 +15,11 @@ from release import closure
 
 REPOSITORY = Path(__file__).parents[3]
 KEEP_BF16 = ("*visual*", "*linear_attn.conv1d*", "*lm_head*", "*mtp*")
+"""The ignore list that follows where the whole body is packed."""
+PRECISION: Mapping[str, object] = MappingProxyType(
+    {"in_proj_ab": "nvfp4", "linear_attention": "nvfp4", "activations": "nvfp4"}
+)
+"""The options of a recipe that packs the whole body, activations too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from recipes.formats.safetensors import Entry, write
 from recipes.formats.step import Workdir, parse_tree
 from recipes.steps.configure.main import main as configure
 from recipes.steps.graft.main import main as graft
-from tests.unit.steps.scratch import KEEP_BF16, REPOSITORY
+from tests.unit.steps.scratch import PRECISION, REPOSITORY
 
 TEMPLATES = REPOSITORY / "recipes" / "templates"
 INPUT_SCALE = np.float32(0.001)
@@ -103,7 +103,6 @@ def build_release(folder: Path, in_proj_ab: bool = True) -> Release:
     write_checkpoint(body, pack_body(sources["master"], in_proj_ab))
     _write_json(body / "config.json", {**CONFIG, "quantization_config": _quantization("ignore")})
     _write_json(body / "hf_quant_config.json", {"quantization": _quantization("exclude_modules")})
-    ignore = [*KEEP_BF16, *([] if in_proj_ab else ["*linear_attn.in_proj_ba*"])]
     trees = {}
     for name, source, quantized in (("nvfp4", body, True), ("release_master", sources["master"], False)):
         grafted = run_here(graft, folder / f"graft-{name}", {"body": source, "head": sources["base"]}, {})
@@ -111,14 +110,14 @@ def build_release(folder: Path, in_proj_ab: bool = True) -> Release:
             configure,
             folder / f"configure-{name}",
             configure_inputs(grafted, sources["master"]),
-            {"quantized": quantized, "ignore": ignore, "sampling": SAMPLING},
+            {"quantized": quantized, "sampling": SAMPLING},
         )
     return Release(
         **trees,
         **sources,
         calibration=build_calibration(folder / "calibration", in_proj_ab),
         chat_template=build_template(folder / "template"),
-        params={"in_proj_ab": "nvfp4" if in_proj_ab else "bf16", "ignore": ignore},
+        params={**PRECISION, "in_proj_ab": "nvfp4" if in_proj_ab else "bf16"},
     )
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from recipes.formats.step import StepError, Workdir
+from recipes.formats.master import open_master, require_bf16
+from recipes.formats.precision import Precision, parse_precision
+from recipes.formats.step import StepError
 from recipes.steps.calibrate.rows import read_rows
-from recipes.steps.modelopt_nvfp4.master import load_layout
-from recipes.steps.modelopt_nvfp4.rules import InProjAb, Rules, parse_rules, quant_config
+from recipes.steps.quantize.modelopt.rules import quant_config
+from tests.unit.steps.scratch import PRECISION
 from tests.unit.steps.synthetic import build_sources, rewrite
 
 GOOD: dict[str, Any] = {"id": "a", "messages": [{"role": "user", "content": "hi"}]}
@@ -58,7 +60,7 @@ def test_too_few_rows_are_refused(tmp_path: Path) -> None:
 
 
 def test_rules_are_appended_and_the_default_is_left_alone() -> None:
-    config = quant_config(DEFAULT, Rules(keep_bf16=("*x*",), in_proj_ab=InProjAb.NVFP4))
+    config = quant_config(DEFAULT, _precision())
     rules: Any = config["quant_cfg"]
     assert rules[:4] == DEFAULT["quant_cfg"]
     gates = [rule for rule in rules[4:] if rule["enable"]]
@@ -66,42 +68,26 @@ def test_rules_are_appended_and_the_default_is_left_alone() -> None:
         f"*linear_attn.in_proj_{gate}.{kind}_quantizer" for gate in "ab" for kind in ("weight", "input")
     ]
     assert all(rule["cfg"] == {"num_bits": (2, 1)} for rule in gates)
-    assert {"quantizer_name": "*x*", "enable": False} in rules
+    assert {"quantizer_name": "*linear_attn.conv1d*", "enable": False} in rules
     assert len(DEFAULT["quant_cfg"]) == 4
-
-
-def test_gates_stay_bf16_when_asked() -> None:
-    config = quant_config(DEFAULT, Rules(keep_bf16=(), in_proj_ab=InProjAb.BF16))
-    rules: Any = config["quant_cfg"]
-    assert not any(rule["enable"] for rule in rules[4:])
 
 
 def test_a_config_of_another_modelopt_is_refused() -> None:
     with pytest.raises(StepError, match="modelopt"):
-        quant_config({"quant_cfg": {}}, Rules(keep_bf16=(), in_proj_ab=InProjAb.BF16))
+        quant_config({"quant_cfg": {}}, _precision())
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        {},
-        {"keep_bf16": ["*x*"]},
-        {"keep_bf16": [1], "in_proj_ab": "bf16"},
-        {"keep_bf16": [], "in_proj_ab": "fp8"},
-    ],
-)
-def test_bad_rules_are_refused(tmp_path: Path, params: dict[str, object]) -> None:
-    with pytest.raises(StepError, match=r"keep_bf16|in_proj_ab"):
-        parse_rules(Workdir(tmp_path, params))
-
-
-def test_a_master_that_is_not_all_bf16_is_refused(tmp_path: Path) -> None:
-    master = build_sources(tmp_path)["master"]
-    assert load_layout(master).layers == ("linear_attention", "full_attention")
+def test_a_master_that_modelopt_would_round_is_refused(tmp_path: Path) -> None:
+    folder = build_sources(tmp_path)["master"]
+    require_bf16(open_master(folder))
     name = "model.language_model.layers.0.linear_attn.A_log"
-    rewrite(master, lambda tensors: tensors | {name: ("F32", (2,), bytes(8))})
+    rewrite(folder, lambda tensors: tensors | {name: ("F32", (2,), bytes(8))})
     with pytest.raises(StepError, match=r"A_log: expected BF16, got F32"):
-        load_layout(master)
+        require_bf16(open_master(folder))
+
+
+def _precision() -> Precision:
+    return parse_precision(PRECISION, "recipe")
 
 
 def _write(folder: Path, rows: list[str], *more: str) -> Path:

@@ -5,14 +5,22 @@ from pathlib import Path
 
 import pytest
 
+from recipes.formats.ignore import IgnoreError
 from recipes.formats.step import StepError, Taken
-from recipes.steps.configure.ignore_list import render_ignore
+from recipes.steps.configure.ignore_list import derive_ignore, render_ignore
 from recipes.steps.configure.main import main as configure
 from tests.unit.steps.scratch import KEEP_BF16, REPOSITORY, run_step
-from tests.unit.steps.synthetic import SAMPLING, build_release, build_sources, configure_inputs, run_here
+from tests.unit.steps.synthetic import (
+    SAMPLING,
+    build_release,
+    build_sources,
+    configure_inputs,
+    rewrite,
+    run_here,
+)
 
 TEMPLATES = REPOSITORY / "recipes" / "templates"
-PLAIN = {"quantized": False, "ignore": [], "sampling": SAMPLING}
+PLAIN = {"quantized": False, "sampling": SAMPLING}
 
 
 @pytest.fixture
@@ -85,12 +93,10 @@ def test_a_config_that_loads_code_is_refused(
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({**PLAIN, "quantized": True, "ignore": ["*mtp*"]}, "quantization_config: expected a table"),
-        ({**PLAIN, "quantized": True}, "ignore: expected patterns"),
-        ({**PLAIN, "quantized": True, "ignore": ["*"]}, "ignore: expected patterns"),
+        ({**PLAIN, "quantized": True}, "quantization_config: expected a table"),
         ({**PLAIN, "sampling": {"temprature": 0.7}}, "temprature"),
         ({**PLAIN, "sampling": {"top_p": "0.95"}}, "top_p"),
-        ({"ignore": [], "sampling": {}}, "quantized"),
+        ({"sampling": {}}, "quantized"),
     ],
 )
 def test_a_bad_parameter_is_named(
@@ -104,6 +110,14 @@ def test_a_quantized_master_is_no_master(inputs: dict[str, Path], tmp_path: Path
     _edit(inputs["master"] / "config.json", quantization_config={})
     with pytest.raises(StepError, match="BF16 checkpoint"):
         run_here(configure, tmp_path / "step", inputs, PLAIN)
+
+
+def test_a_half_packed_fused_module_has_no_list_and_is_named(tmp_path: Path) -> None:
+    body = build_release(tmp_path / "release").nvfp4
+    gate = "model.language_model.layers.0.linear_attn.in_proj_a"
+    rewrite(body, lambda tensors: {n: v for n, v in tensors.items() if n != f"{gate}.weight_scale"})
+    with pytest.raises(IgnoreError, match=gate):
+        derive_ignore(body)
 
 
 def test_patterns_come_through_the_template_unchanged(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from recipes.formats import calibration
 from recipes.formats.checkpoint import Checkpoint, open_checkpoint
 from recipes.formats.nvfp4 import DTYPES
-from tests.unit.steps.scratch import KEEP_BF16, REPOSITORY, Ran, run_step
+from tests.unit.steps.scratch import PRECISION, REPOSITORY, Ran, run_step
 from tests.unit.steps.synthetic import edit_tensor
 
 pytestmark = pytest.mark.env
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.env
 TINY = REPOSITORY / "recipes" / "tiny"
 TEMPLATES = REPOSITORY / "recipes" / "templates"
 ROWS, LENGTH = 2, 48
-RULES = {"keep_bf16": list(KEEP_BF16), "in_proj_ab": "nvfp4"}
+CALIBRATE = {**PRECISION, "rows_license": "Apache-2.0", "slow_linear_attention": False}
 EXPORTERS = ("stream", "modelopt")
 BY_EXPORTER = pytest.mark.parametrize("exporter", EXPORTERS)
 
@@ -27,7 +27,7 @@ BY_EXPORTER = pytest.mark.parametrize("exporter", EXPORTERS)
 @pytest.fixture(scope="module")
 def calibrated(quantize_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     inputs = {"master": TINY / "master", "rows": TINY, "chat_template": TEMPLATES}
-    params = RULES | {"samples": ROWS, "max_seq_len": LENGTH}
+    params = CALIBRATE | {"samples": ROWS, "max_seq_len": LENGTH}
     return run_step("calibrate", tmp_path_factory.mktemp("calibrate"), inputs, params, quantize_python)
 
 
@@ -75,27 +75,6 @@ def test_both_exporters_write_the_same_tensors_and_configs(bodies: dict[str, Ran
         assert _json(bodies["stream"], name) == _json(bodies["modelopt"], name)
 
 
-def test_both_exporters_agree_with_the_gates_in_bf16(
-    calibrated: Ran, quantize_python: Path, tmp_path: Path
-) -> None:
-    data = json.loads((calibrated.tree / "calibration.json").read_text())
-    gates = ("in_proj_a", "in_proj_b")
-    for group in data["groups"]:
-        group["members"] = [name for name in group["members"] if not name.endswith(gates)]
-    (tmp_path / "calibration.json").write_text(json.dumps(data))
-    ran = {}
-    for exporter in EXPORTERS:
-        inputs = {"master": TINY / "master", "calibration": tmp_path}
-        params = RULES | {"in_proj_ab": "bf16", "exporter": exporter, "max_shard_size": "1MB", "gpu": False}
-        ran[exporter] = run_step("quantize", tmp_path / exporter, inputs, params, quantize_python)
-        assert ran[exporter].code == 0, ran[exporter].log
-    ours, theirs = (open_checkpoint(ran[exporter].tree) for exporter in EXPORTERS)
-    assert _tensors(ours) == _tensors(theirs)
-    for name in ("config.json", "hf_quant_config.json"):
-        assert _json(ran["stream"], name) == _json(ran["modelopt"], name)
-        assert "in_proj_a" in str(_json(ran["stream"], name))
-
-
 @BY_EXPORTER
 def test_bytes_are_those_of_modelopts_own_export(
     bodies: dict[str, Ran], reference_export: Path, exporter: str
@@ -131,7 +110,7 @@ def test_an_input_that_is_always_zero_is_named(quantize_python: Path, tmp_path: 
     edit_tensor(master, norm, lambda data: b"\x80\xbf" * (len(data) // 2))
     inputs = {"master": master, "rows": TINY, "chat_template": TEMPLATES}
     ran = run_step(
-        "calibrate", tmp_path / "step", inputs, RULES | {"samples": 1, "max_seq_len": 8}, quantize_python
+        "calibrate", tmp_path / "step", inputs, CALIBRATE | {"samples": 1, "max_seq_len": 8}, quantize_python
     )
     assert ran.code != 0
     assert "layers.1.mlp" in ran.error and "input range is 0.0" in ran.error, ran.error
@@ -166,7 +145,7 @@ def _quantize(calibrated: Ran, root: Path, python: Path, exporter: str) -> Ran:
 
 
 def _params(exporter: str) -> dict[str, object]:
-    return RULES | {"exporter": exporter, "max_shard_size": "1GB", "gpu": False}
+    return {**PRECISION, "exporter": exporter, "max_shard_size": "1GB", "gpu": False}
 
 
 def _reference(python: Path, name: str, *arguments: object) -> str:

@@ -21,7 +21,7 @@ from recipes.formats.qwen3_5 import MTP_PREFIX, Layout, parse_layout
 from recipes.formats.step import StepError, Workdir
 from recipes.steps.quantize.main import main
 from release import closure
-from tests.unit.steps.scratch import KEEP_BF16, REPOSITORY, run_step
+from tests.unit.steps.scratch import PRECISION, REPOSITORY, run_step
 from tests.unit.steps.synthetic import (
     CONFIG,
     LAYOUT,
@@ -37,8 +37,7 @@ OUT_PROJ = "model.language_model.layers.0.linear_attn.out_proj.weight"
 BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 V_PROJ = "model.language_model.layers.1.self_attn.v_proj.weight"
 PARAMS: dict[str, object] = {
-    "keep_bf16": list(KEEP_BF16),
-    "in_proj_ab": "nvfp4",
+    **PRECISION,
     "exporter": "stream",
     "max_shard_size": "4KB",
     "gpu": False,
@@ -156,11 +155,6 @@ def test_in_features_without_whole_blocks_are_refused_by_name(
     given = inputs | {"master": write_master(tmp_path / "bad", tensors)}
     with pytest.raises(StepError, match=rf"{V_PROJ}: expected .* multiple of 16"):
         run_here(main, tmp_path / "step", given, PARAMS)
-
-
-def test_a_module_both_packed_and_kept_is_refused_by_name(inputs: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(StepError, match=r"self_attn\.k_proj.*kept by '\*self_attn\*'"):
-        run_here(main, tmp_path / "step", inputs, PARAMS | {"keep_bf16": ["*self_attn*"]})
 
 
 @pytest.mark.parametrize("key", ["input_scale", "members"])

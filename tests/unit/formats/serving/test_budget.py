@@ -8,7 +8,8 @@ import pytest
 
 from recipes.formats.architecture import Architecture, parse_architecture
 from recipes.formats.params import Table
-from recipes.formats.serving.budget import GIB, budget_of, parse_floors, state_bytes
+from recipes.formats.qwen3_5 import Kind
+from recipes.formats.serving.budget import GIB, memory_budget, parse_floors, state_bytes
 from tests.unit.formats.serving.profiles import PROJECT, named, small
 
 POOL = int(121.7 * GIB)
@@ -45,14 +46,14 @@ def test_a_state_is_151_mb_in_float32_and_half_of_it_in_bfloat16(big: Architectu
 def test_the_profiles_fit_a_gb10_and_the_master_does_not_fit_the_seeds(
     big: Architecture, profile: str, weights: float, fits: bool
 ) -> None:
-    budget = budget_of(named(profile), big, {"body": int(weights)}, FLOORS, POOL)
+    budget = memory_budget(named(profile), big, {Kind.MLP: int(weights)}, FLOORS, POOL)
     assert budget.fits is fits
 
 
 def test_a_vision_tower_that_is_not_loaded_is_not_counted(big: Architecture) -> None:
-    sizes = {"model.visual.patch_embed.proj.weight": 900, "lm_head.weight": 100}
-    assert budget_of(small(), big, sizes, FLOORS, POOL).weights == 100
-    assert budget_of(small(language_model_only=False), big, sizes, FLOORS, POOL).weights == 1000
+    sizes = {Kind.VISION: 900, Kind.LM_HEAD: 100}
+    assert memory_budget(small(), big, sizes, FLOORS, POOL).weights == 100
+    assert memory_budget(small(language_model_only=False), big, sizes, FLOORS, POOL).weights == 1000
 
 
 def test_a_floor_written_wrongly_is_named() -> None:

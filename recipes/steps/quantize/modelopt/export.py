@@ -14,36 +14,38 @@ from torch import nn
 
 from recipes.formats import nvfp4, progress
 from recipes.formats.checkpoint import is_weight_file, open_checkpoint
+from recipes.formats.master import open_master, require_bf16
+from recipes.formats.nvfp4 import INPUT_SCALE
+from recipes.formats.precision import Precision
 from recipes.formats.step import StepError, Workdir
-from recipes.steps.modelopt_nvfp4 import model as quantized
-from recipes.steps.modelopt_nvfp4.master import load_layout
-from recipes.steps.modelopt_nvfp4.rules import Rules, expected_modules
 from recipes.steps.quantize.configs import CONFIG_FILES
+from recipes.steps.quantize.modelopt import model as quantized
 from recipes.steps.quantize.ranges import read_ranges
 
 EXPORT_FOLDER = ".export"
 
 
-def export(work: Workdir, rules: Rules, max_shard_size: str) -> None:
+def export(work: Workdir, precision: Precision, max_shard_size: str) -> None:
     """Write the body by ``export_hf_checkpoint``."""
-    master = work.input("master")
-    layout = load_layout(master)
-    ranges = read_ranges(work.input("calibration"), expected_modules(layout, rules)).amax_of()
+    master = open_master(work.input("master"))
+    require_bf16(master)
+    ranges = read_ranges(work.input("calibration"), precision, master.layout).amax_of()
     progress.update("load the master")
-    model = quantized.load_model(master)
-    modules = quantized.insert_quantizers(model, layout, rules, None)
-    _set_ranges(modules, ranges)
+    model = quantized.load_model(master.folder)
+    modules = quantized.insert_quantizers(model, master.layout, precision)
+    if precision.packs_activations:
+        _set_ranges(modules, ranges)
     _check_weights(modules)
     folder = _fresh_folder(work)
     progress.update("export")
     with quantized.zero_ranges_refused(), torch.inference_mode():
         export_hf_checkpoint(model, export_dir=folder, max_shard_size=max_shard_size)
-    check_export(folder, sorted(modules))
+    check_export(folder, sorted(modules), activations=precision.packs_activations)
     _keep_files(work, folder)
 
 
-def check_export(folder: Path, modules: list[str]) -> None:
-    """Check that each of ``modules`` has its four tensors, of the right dtype and scale shape.
+def check_export(folder: Path, modules: list[str], *, activations: bool) -> None:
+    """Check that each of ``modules`` has its tensors: four with ``activations``, else three.
 
     Raises StepError naming the first tensor that is missing or of another dtype.
     """
@@ -53,10 +55,11 @@ def check_export(folder: Path, modules: list[str]) -> None:
         raise StepError(f"modelopt wrote a checkpoint that cannot be read: {error}") from error
     for module in modules:
         for leaf, dtype in nvfp4.DTYPES.items():
+            wanted = dtype if activations or leaf != INPUT_SCALE else None
             location = tensors.get(f"{module}.{leaf}")
-            got = "no such tensor" if location is None else location.tensor.dtype
-            if got != dtype:
-                raise StepError(f"{module}.{leaf}: modelopt's export: expected {dtype}, got {got}")
+            got = None if location is None else location.tensor.dtype
+            if got != wanted:
+                raise StepError(f"{module}.{leaf}: modelopt's export: expected {wanted}, got {got}")
 
 
 def _set_ranges(modules: dict[str, nn.Module], ranges: dict[str, float]) -> None:

@@ -1,20 +1,19 @@
 """The master as a torch model, with modelopt's quantizers inserted where the recipe says."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import modelopt
 import modelopt.torch.quantization as mtq
 import torch
-import transformers
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
+from recipes.formats.precision import Precision
 from recipes.formats.qwen3_5 import Layout
 from recipes.formats.step import Exit, StepError
-from recipes.steps.modelopt_nvfp4.rules import Rules, expected_modules, quant_config
+from recipes.steps.quantize.modelopt.rules import quant_config
 
 
 def load_model(master: Path) -> nn.Module:
@@ -36,20 +35,16 @@ def load_model(master: Path) -> nn.Module:
     return model.eval()
 
 
-def insert_quantizers(
-    model: nn.Module, layout: Layout, rules: Rules, forward: Callable[[nn.Module], None] | None
-) -> dict[str, nn.Module]:
-    """Insert NVFP4 quantizers, run ``forward`` over data, return module name → quantized Linear.
+def insert_quantizers(model: nn.Module, layout: Layout, precision: Precision) -> dict[str, nn.Module]:
+    """Insert NVFP4 quantizers, take the weights' ranges, return module name → quantized Linear.
 
-    Weight ranges are taken in any case; input ranges only with ``forward``. Raises
-    StepError when not exactly the body's Linears are quantized.
+    No data is run. Raises StepError when other modules are quantized than ``precision`` packs.
     """
-    mtq.quantize(model, quant_config(mtq.NVFP4_DEFAULT_CFG, rules), forward)
+    mtq.quantize(model, quant_config(mtq.NVFP4_DEFAULT_CFG, precision), None)
     found = {name: module for name, module in model.named_modules() if _is_quantized(module)}
-    expected = expected_modules(layout, rules)
-    for name in sorted(found.keys() ^ expected):
+    for name in sorted(found.keys() ^ precision.modules(layout)):
         state = "quantized, but the recipe keeps it" if name in found else "not quantized"
-        raise StepError(f"{name}: {state}; look at keep_bf16 and in_proj_ab in the recipe", Exit.CONFIG)
+        raise StepError(f"{name}: {state}; this modelopt reads its rules otherwise", Exit.CONFIG)
     return found
 
 
@@ -65,15 +60,6 @@ def zero_ranges_refused() -> Iterator[None]:
             yield
         except UserWarning as warning:
             raise StepError(f"modelopt: {warning}") from warning
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide the result."""
-    return {
-        "nvidia-modelopt": str(modelopt.__version__),
-        "torch": str(torch.__version__),
-        "transformers": str(transformers.__version__),
-    }
 
 
 def _is_quantized(module: nn.Module) -> bool:

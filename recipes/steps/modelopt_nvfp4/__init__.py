@@ -1,1 +1,0 @@
-"""What calibrate and quantize share: modelopt's rules, the model with its quantizers."""

@@ -1,0 +1,1 @@
+"""The exporter ``modelopt``: its rules, the model with its quantizers, its own export."""
