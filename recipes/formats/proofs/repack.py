@@ -172,6 +172,8 @@ class _Repacker:
         self, runs: Sequence[_Run], scales: dict[str, np.float32 | None] | dict[str, np.float32]
     ) -> list[tuple[_Run, Future[_Seen]]]:
         ahead = AHEAD * self._threads
+        for run in runs[:ahead]:
+            self._read_ahead(run)
         return [
             (run, self._pool.submit(self._pack, run, scales[run.module], runs[n + ahead : n + ahead + 1]))
             for n, run in enumerate(runs)
