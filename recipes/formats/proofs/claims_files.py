@@ -6,14 +6,13 @@ from functools import partial
 from recipes.formats import nvfp4, release_files, strict_json
 from recipes.formats.checkpoint import INDEX_FILE
 from recipes.formats.packing import MODELOPT
-from recipes.formats.proofs.claim import Claim, Finding, find, given
+from recipes.formats.proofs.claim import Claim, Finding, NotGiven, find, given
 from recipes.formats.proofs.subject import CONFIG, QUANT_CONFIG, QUANTIZATION, Body, Subject, Tree
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 TEMPLATE = release_files.TEMPLATE_FILE
 SAME_FILES = ("generation_config.json", "tokenizer.json", TOKENIZER_CONFIG, TEMPLATE)
-ALGORITHM = "NVFP4"
-_ALGORITHMS = frozenset({ALGORITHM, "W4A16_NVFP4", "MIXED_PRECISION"})
+_ALGORITHMS = frozenset({"NVFP4", "W4A16_NVFP4", "MIXED_PRECISION"})
 
 
 def claims(subject: Subject) -> Iterator[Claim]:
@@ -63,7 +62,7 @@ def _configs_agree(subject: Subject, body: Body) -> Finding:
         flaws.append(f"{QUANT_CONFIG}: no such file, which older engines read")
     new = new if isinstance(new, dict) else None
     if body.scheme is MODELOPT:
-        flaws += _algorithm_flaws(new, old, exact=subject.is_release)
+        flaws += _algorithm_flaws(new, old, _algorithms(subject))
     return find(flaws, f"{body.scheme.name}, NVFP4 in groups of {nvfp4.GROUP_SIZE}, one ignore list")
 
 
@@ -74,8 +73,15 @@ def _exported(tree: Tree) -> Mapping[str, object] | None:
     return strict_json.table(strict_json.read_table(path), "quantization", QUANT_CONFIG)
 
 
+def _algorithms(subject: Subject) -> frozenset[str]:
+    """Return what the configs may name: what the recipe asks for, or any where there is none."""
+    if isinstance(subject.recipe, NotGiven):
+        return _ALGORITHMS
+    return frozenset({subject.recipe.precision.algorithm})
+
+
 def _algorithm_flaws(
-    new: Mapping[str, object] | None, old: Mapping[str, object] | None, *, exact: bool
+    new: Mapping[str, object] | None, old: Mapping[str, object] | None, wanted: frozenset[str]
 ) -> Iterator[str]:
     if (
         new is not None
@@ -85,8 +91,8 @@ def _algorithm_flaws(
         yield f"{QUANT_CONFIG}: exclude_modules is not the ignore list of {CONFIG}"
     for file, table in ((CONFIG, new), (QUANT_CONFIG, old)):
         algorithm = None if table is None else table.get("quant_algo")
-        if table is not None and (algorithm != ALGORITHM if exact else algorithm not in _ALGORITHMS):
-            yield f"{file}: quant_algo: expected {ALGORITHM}, got {algorithm}"
+        if table is not None and algorithm not in wanted:
+            yield f"{file}: quant_algo: expected {' or '.join(sorted(wanted))}, got {algorithm}"
     if new is not None and old is not None and new.get("quant_algo") != old.get("quant_algo"):
         yield f"{QUANT_CONFIG}: quant_algo is not that of {CONFIG}"
     group_size = nvfp4.GROUP_SIZE if old is None else old.get("group_size")
