@@ -38,6 +38,11 @@ class Precision:
         """Whether activations are quantized too, so that each fused group has an input scale."""
         return self.activations is Storage.NVFP4
 
+    @property
+    def algorithm(self) -> str:
+        """What modelopt and the engines that read it call this, beside the ignore list."""
+        return "NVFP4" if self.packs_activations else "W4A16_NVFP4"
+
     def groups(self, layout: Layout) -> tuple[tuple[str, ...], ...]:
         """Return the fused groups of modules that are packed, sorted."""
         groups = layout.fused_groups(in_proj_ab=self.in_proj_ab is Storage.NVFP4)

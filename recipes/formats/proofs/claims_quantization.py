@@ -5,11 +5,10 @@ from functools import partial
 
 from recipes.formats import nvfp4, strict_json
 from recipes.formats.packing import MODELOPT
-from recipes.formats.proofs.claim import Claim, Finding, find
+from recipes.formats.proofs.claim import Claim, Finding, NotGiven, find
 from recipes.formats.proofs.subject import CONFIG, QUANT_CONFIG, QUANTIZATION, Body, Subject, Tree
 
-ALGORITHM = "NVFP4"
-_ALGORITHMS = frozenset({ALGORITHM, "W4A16_NVFP4", "MIXED_PRECISION"})
+_ALGORITHMS = frozenset({"NVFP4", "W4A16_NVFP4", "MIXED_PRECISION"})
 _FORMATS = frozenset({"nvfp4-pack-quantized", "mixed-precision"})
 
 Table = Mapping[str, object]
@@ -30,11 +29,18 @@ def _configs_agree(subject: Subject, body: Body) -> Finding:
     if body.scheme is MODELOPT:
         flaws = [
             *_missing(new, old, every=subject.is_release),
-            *_modelopt(new, old, exact=subject.is_release),
+            *_modelopt(new, old, _algorithms(subject)),
         ]
     else:
         flaws = list(_compressed_tensors(new))
     return find(flaws, f"{body.scheme.name}, NVFP4 in groups of {nvfp4.GROUP_SIZE}, one ignore list")
+
+
+def _algorithms(subject: Subject) -> frozenset[str]:
+    """Return what the configs may name: what the recipe asks for, or any where there is none."""
+    if isinstance(subject.recipe, NotGiven):
+        return _ALGORITHMS
+    return frozenset({subject.recipe.precision.algorithm})
 
 
 def _said(tree: Tree) -> Table | None:
@@ -58,11 +64,11 @@ def _missing(new: Table | None, old: Table | None, *, every: bool) -> Iterator[s
         yield f"{QUANT_CONFIG}: no such file, which older engines read"
 
 
-def _modelopt(new: Table | None, old: Table | None, *, exact: bool) -> Iterator[str]:
+def _modelopt(new: Table | None, old: Table | None, wanted: frozenset[str]) -> Iterator[str]:
     for file, table in ((CONFIG, new), (QUANT_CONFIG, old)):
         algorithm = None if table is None else table.get("quant_algo")
-        if table is not None and (algorithm != ALGORITHM if exact else algorithm not in _ALGORITHMS):
-            yield f"{file}: quant_algo: expected {ALGORITHM}, got {algorithm}"
+        if table is not None and algorithm not in wanted:
+            yield f"{file}: quant_algo: expected {' or '.join(sorted(wanted))}, got {algorithm}"
     if new is not None and not str(new.get("quant_method")).startswith(MODELOPT.name):
         yield f"{CONFIG}: quant_method: expected {MODELOPT.name}, got {new.get('quant_method')}"
     if new is not None and old is not None:

@@ -77,8 +77,11 @@ class Decoder:
         """Yield layer ``number``; its weights are gone from memory and page cache afterwards."""
         model, prefix = self._empty(number), f"{self.master.layout.prefix}layers.{number}."
         own = model.layers[0]
-        weights = {leaf: self._weight(f"{prefix}{leaf}", slot) for leaf, slot in own.state_dict().items()}
-        own.load_state_dict(weights, strict=True, assign=True)
+        own.load_state_dict(
+            {leaf: self._weight(f"{prefix}{leaf}", slot) for leaf, slot in own.state_dict().items()},
+            strict=True,
+            assign=True,
+        )
         yield Layer(model.to(self.device).eval(), prefix)
 
     def slow_kernels(self) -> tuple[str, ...]:

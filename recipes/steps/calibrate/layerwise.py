@@ -40,8 +40,7 @@ def measure(decoder: Decoder, batches: Sequence[list[int]], folder: Path) -> Pea
         at = _embed(decoder, batches, folder)
     for number in range(int(at.name), count):
         progress.update("calibrate", number, count, "layers")
-        with decoder.layer(number) as layer:
-            at = _pass(layer, decoder, at, len(batches), last=number + 1 == count)
+        at = _through(decoder, number, at, len(batches))
     progress.update("calibrate", count, count, "layers")
     return _peaks(at)
 
@@ -52,6 +51,12 @@ def _embed(decoder: Decoder, batches: Sequence[list[int]], folder: Path) -> Path
             _write(target, number, decoder.embed(tokens))
         (target / PEAKS_FILE).write_text("{}")
     return folder / "0000"
+
+
+def _through(decoder: Decoder, number: int, source: Path, rows: int) -> Path:
+    # A function of its own: a name that outlived it would hold this layer while the next is read.
+    with decoder.layer(number) as layer:
+        return _pass(layer, decoder, source, rows, last=number + 1 == len(decoder.master.layout.layers))
 
 
 def _pass(layer: Layer, decoder: Decoder, source: Path, rows: int, *, last: bool) -> Path:

@@ -51,7 +51,7 @@ def config(master: Mapping[str, object], excluded: list[str], precision: Precisi
         "quantization_config": {
             "config_groups": {"group_0": {**inputs, "weights": packing, "targets": ["Linear"]}},
             "ignore": excluded,
-            "quant_algo": _algorithm(precision),
+            "quant_algo": precision.algorithm,
             "producer": PRODUCER,
             "quant_method": "modelopt",
         }
@@ -63,13 +63,9 @@ def quant_config(excluded: list[str], precision: Precision) -> dict[str, object]
     return {
         "producer": PRODUCER,
         "quantization": {
-            "quant_algo": _algorithm(precision),
+            "quant_algo": precision.algorithm,
             "kv_cache_quant_algo": None,
             "group_size": nvfp4.GROUP_SIZE,
             "exclude_modules": excluded,
         },
     }
-
-
-def _algorithm(precision: Precision) -> str:
-    return "NVFP4" if precision.packs_activations else "W4A16_NVFP4"

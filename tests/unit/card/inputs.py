@@ -107,6 +107,17 @@ CONFIG: dict[str, Json] = {
 }
 
 
+CALIBRATION = Calibration(
+    ranges=(
+        Range(members=("model.language_model.layers.0.mlp.down_proj",), input_amax=3.5, input_scale=0.5),
+    ),
+    rows=20,
+    tokens=4096,
+    max_seq_len=512,
+    versions={"modelopt": "0.47.0", "torch": "2.13.0"},
+)
+
+
 @dataclass
 class Case:
     """A release whose parts a test may change before it is written."""
@@ -114,6 +125,7 @@ class Case:
     proofs: dict[str, bool] = field(default_factory=lambda: {name: True for name, _ in PROOFS})
     acceptance: dict[str, float] = field(default_factory=lambda: {"nvfp4": 2.65, "master": 2.66})
     lm_head: str = "BF16"
+    calibration: Calibration = field(default_factory=lambda: CALIBRATION)
     extra_flags: list[str] = field(default_factory=list)
     lineage: Json = field(default_factory=lambda: LINEAGE)
     how: str = "1 + accepted / drafts over 812 drafts in 36 replies"
@@ -138,7 +150,7 @@ class Case:
         for kind in ("nvfp4", "master"):
             write(root / f"smoke-{kind}/evidence.json", evidence.dump(self._smoke(kind)))
             write(root / f"smoke-{kind}/replies.jsonl", '{"id": "a"}\n' * 36)
-        write(root / "calibrate/calibration.json", calibration.dump(CALIBRATION))
+        write(root / "calibrate/calibration.json", calibration.dump(self.calibration))
         write(root / "calibrate/evidence.json", evidence.dump(Evidence()))
         judged = {name: shown(root / name) for name in ("prove", "smoke-nvfp4", "smoke-master")}
         for name, data in GATE.function(judged, {"gates": self.gates}).new.items():
@@ -178,17 +190,6 @@ class Case:
                 "speculative_tokens": 2,
             },
         )
-
-
-CALIBRATION = Calibration(
-    ranges=(
-        Range(members=("model.language_model.layers.0.mlp.down_proj",), input_amax=3.5, input_scale=0.5),
-    ),
-    rows=20,
-    tokens=4096,
-    max_seq_len=512,
-    versions={"modelopt": "0.47.0", "torch": "2.13.0"},
-)
 
 
 def params(kind: str) -> dict[str, Json]:

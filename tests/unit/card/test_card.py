@@ -1,5 +1,6 @@
 """Whole cards: the golden text of both kinds, and every claim that a card refuses to make."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from huggingface_hub import ModelCard
 from release.card.step import CARD as STEP
 from release.digest import Json, sha256_bytes
 from release.errors import ConfigError, GateError, GraftsmithError, ProofError
-from tests.unit.card.inputs import TEMPLATES, Case, params, shown
+from tests.unit.card.inputs import CALIBRATION, TEMPLATES, Case, params, shown
 
 GOLDEN = Path(__file__).parent / "golden"
 KINDS = ("nvfp4", "master")
@@ -80,6 +81,13 @@ def test_hub_datasets_stand_in_the_metadata(tmp_path: Path) -> None:
     text = _render(tmp_path, "master", Case(), card=_with("master", datasets=rows))["README.md"]
     assert _metadata(text)["datasets"] == ["open-thoughts/OpenThoughts-114k"]
     assert "none: the model's own outputs" in text
+
+
+def test_a_build_of_weights_alone_says_that_nothing_was_calibrated(tmp_path: Path) -> None:
+    case = Case(calibration=replace(CALIBRATION, ranges=()))
+    text = _render(tmp_path, "nvfp4", case)["README.md"]
+    assert "1. Nothing was calibrated: only weights are quantized (W4A16)" in text
+    assert "follow from the master alone" in text
 
 
 def test_nothing_is_said_that_facts_have_refuted(tmp_path: Path) -> None:
