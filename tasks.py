@@ -47,11 +47,26 @@ def command(
 
 
 @command
-def lock(context: Context, recipe: str = "tiny", diff: bool = False) -> None:
+def lock(
+    context: Context,
+    recipe: str = "tiny",
+    diff: bool = False,
+    images: bool = False,
+    update: bool = False,
+) -> None:
     """Resolve the recipe's names to digests and write recipe.lock (--diff: only show what would change).
+
+    --images: ask what the tags of base images mean now; a tag that moved is written with --update.
 
     Example: invoke lock --diff
     """
+    if images:
+        from release.engines.daemon import connect
+        from release.imaging.bases import lock_images
+
+        lock_images(PROJECT / "images", connect(), print, update=update, diff=diff)
+        return
+
     from release import lock as locks
     from release.errors import LockError
     from release.line import check_sources, open_line
