@@ -102,7 +102,7 @@ def lock_images(
 
 def _pin(base: Pinned, digest: str) -> None:
     text = base.file.read_text()
-    quoted = f'"{base.text}"'
-    if quoted not in text:
-        raise ConfigError(f"{base.file}: expected the base written as {quoted}")
-    durable.write(base.file, text.replace(quoted, f'"{base.tag}@{digest}"').encode())
+    old, new = f'"{base.text}"', f'"{base.tag}@{digest}"'
+    if old not in text and new not in text:  # variants of one base are written at once
+        raise ConfigError(f"{base.file}: expected the base written as {old}")
+    durable.write(base.file, text.replace(old, new).encode())
