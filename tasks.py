@@ -54,13 +54,23 @@ def command(
 
 
 @command
-def lock(context: Context, recipe: str = "tiny", diff: bool = False, update: str = "") -> None:
+def lock(
+    context: Context, recipe: str = "tiny", diff: bool = False, update: str = "", images: bool = False
+) -> None:
     """Resolve the recipe's names to digests and write recipe.lock (--diff: only show what would change).
 
     --update NAME asks the Hub anew for the source NAME; "all" for each source that it holds.
+    --images: ask what the tags of base images mean now; --update all writes those that moved.
 
     Example: invoke lock --diff
     """
+    if images:
+        from release.engines.daemon import connect
+        from release.imaging.bases import lock_images
+
+        lock_images(PROJECT / "images", connect(), print, update=bool(update), diff=diff)
+        return
+
     from release.locking import lock_line
 
     lock_line(recipe, update, print, diff=diff)

@@ -61,6 +61,7 @@ class DockerEngine:
             isolation = containers.isolation(
                 daemon.client.api.inspect_container(container), seccomp=daemon.seccomp
             )
+            outcome.demand(isolation, "give the engine seccomp back, or see docs/images.md")
             _follow(daemon, container, job)
         durable.remove(folders.temporary)
         if built.base != LOCKED:
@@ -150,7 +151,7 @@ def _created(daemon: Daemon, image: Image, loaded: str, job: Job, folders: Folde
 def _follow(daemon: Daemon, container: str, job: Job) -> None:
     """Start the container, pass on what it says, and raise what its end means."""
     api = daemon.client.api
-    with daemons.in_words(f"{job.step.name}: starting its container"), _attached(api, container) as wire:
+    with daemons.in_words(f"{job.step.name}: running its container"), _attached(api, container) as wire:
         api.start(container)
         with _ended_after(api, container, job.step.timeout_s) as late, job.log.open("wb") as log:
             try:

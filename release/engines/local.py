@@ -31,7 +31,6 @@ from release.store.trace import Kind, point
 SANDBOX = Path(__file__).with_name("sandbox.py")
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/opt")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/shm")  # noqa: S108
-REQUIRE = "GRAFTSMITH_REQUIRE_ISOLATION"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,20 +154,12 @@ def _follow(lines: IO[str], job: Job) -> tuple[Mapping[str, str], str]:
     for line in lines:
         if line.startswith('{"isolation"'):
             isolation = json.loads(line)["isolation"]
-            _demand(isolation)
+            outcome.demand(
+                isolation, "allow unprivileged user namespaces and Landlock, or use --engine docker"
+            )
             continue
         message = outcome.hear(line, job, message)
     return isolation, message
-
-
-def _demand(isolation: Mapping[str, str]) -> None:
-    missing = [f"{kind} ({how})" for kind, how in isolation.items() if how.startswith("none")]
-    if missing and os.environ.get(REQUIRE):
-        raise MachineError(
-            f"this host does not allow isolation of {', '.join(missing)}",
-            why=f"{REQUIRE} is set, so a step must not run without it.",
-            hint="allow unprivileged user namespaces and Landlock, or use --engine docker",
-        )
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:

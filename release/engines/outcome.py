@@ -1,5 +1,6 @@
 """What a step says while it runs, and what its end means; the same on every engine."""
 
+import os
 import shutil
 from collections.abc import Mapping
 
@@ -9,6 +10,7 @@ from release.errors import BuildError, ConfigError, GraftsmithError, MachineErro
 from release.realize import Job
 from release.store import durable
 
+REQUIRE = "GRAFTSMITH_REQUIRE_ISOLATION"
 TAIL = 3000
 FULL_DISK = ("No space left on device", "Disk quota exceeded")
 NO_ROOM = 1 << 16
@@ -19,6 +21,17 @@ ERROR_OF_EXIT: Mapping[int, type[GraftsmithError]] = {
     Exit.PROOF: ProofError,
     Exit.ENVIRONMENT: MachineError,
 }
+
+
+def demand(isolation: Mapping[str, str], hint: str) -> None:
+    """Refuse a run that is isolated less than was asked for. Raises MachineError."""
+    missing = [f"{kind} ({how})" for kind, how in isolation.items() if how.startswith("none")]
+    if missing and os.environ.get(REQUIRE):
+        raise MachineError(
+            f"this host does not allow isolation of {', '.join(missing)}",
+            why=f"{REQUIRE} is set, so a step must not run without it.",
+            hint=hint,
+        )
 
 
 def hear(line: str, job: Job, message: str) -> str:

@@ -237,10 +237,10 @@ def test_a_changed_file_of_a_steps_code_is_named(copy: Copy) -> None:
 
 
 def test_a_changed_file_of_an_image_is_named(copy: Copy) -> None:
-    file = copy.root / "images" / "serve" / "cpu" / "requirements.in"
+    file = copy.root / "images" / "serve" / "cpu" / "requirements.lock"
     file.write_text(file.read_text() + "# a comment\n")
     (difference,) = copy.ask("why", "smoke-nvfp4")["differences"]
-    assert (difference["field"], difference["files"]) == ("image", ["cpu/requirements.in changed"])
+    assert (difference["field"], difference["files"]) == ("image", ["cpu/requirements.lock changed"])
 
 
 def printed(ask: "Callable[[Console], None]") -> str:

@@ -17,7 +17,7 @@ from recipes.formats.progress import Update
 from release.closure import Code
 from release.derivation import Step
 from release.digest import Tree
-from release.engines import environment, landlock
+from release.engines import environment, landlock, outcome
 from release.engines.local import LocalEngine
 from release.errors import BuildError, MachineError, ProofError
 from release.hoststep import Input
@@ -178,11 +178,9 @@ def test_only_loopback_is_there(bench: Bench) -> None:
 def test_missing_isolation_is_an_error_where_it_is_demanded(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from release.engines import local
-
-    monkeypatch.setenv(local.REQUIRE, "1")
+    monkeypatch.setenv(outcome.REQUIRE, "1")
     with pytest.raises(MachineError, match="does not allow isolation of network"):
-        local._demand({"network": "none: Operation not permitted", "filesystem": "landlock 4"})
+        outcome.demand({"network": "none: Operation not permitted", "filesystem": "landlock 4"}, "")
 
 
 def test_a_steps_own_message_and_class_reach_the_user(bench: Bench) -> None:

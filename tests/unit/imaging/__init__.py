@@ -1,0 +1,1 @@
+"""Images: what can be decided without an engine."""
