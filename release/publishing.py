@@ -63,23 +63,15 @@ def print_plan(release: Release | None, store: Path, terminal: Terminal) -> None
 
 
 def print_outcome(outcome: Outcome, terminal: Terminal) -> None:
-    """Print where both repos are, what was sent, and how anybody can verify them."""
+    """Print what each tag pins, what was sent, and how anybody can verify both repos."""
+    tag = f"v{outcome.version}"
     rows = [
-        (
-            repo.where,
-            repo.commit[:12],
-            f"v{outcome.version}",
-            size(repo.sent),
-            size(max(0, repo.size - repo.sent)),
-        )
+        (repo.repo, tag, repo.commit[:12], size(repo.sent), size(max(0, repo.size - repo.sent)))
         for repo in outcome.repos
     ]
-    terminal.console.print(rows_table("published", ("url", "commit", "tag", "sent", "saved"), rows))
+    terminal.console.print(rows_table("published", ("repo", "tag", "commit", "sent", "saved"), rows))
     for repo in outcome.repos:
-        terminal.say(
-            f"to check it: hf download {repo.repo} --revision v{outcome.version} --local-dir DIR "
-            "&& cd DIR && sha256sum --check SHA256SUMS"
-        )
+        terminal.say(f"to check it: invoke verify {repo.repo}@{tag}")
 
 
 def set_up(recipe: str, terminal: Terminal, *, private: bool) -> None:
