@@ -65,13 +65,15 @@ def print_plan(release: Release | None, store: Path, terminal: Terminal) -> None
 def print_outcome(outcome: Outcome, terminal: Terminal) -> None:
     """Print what each tag pins, what was sent, and how anybody can verify both repos."""
     tag = f"v{outcome.version}"
-    rows = [
-        (repo.repo, tag, repo.commit[:12], size(repo.sent), size(max(0, repo.size - repo.sent)))
-        for repo in outcome.repos
-    ]
+    rows = [(repo.repo, tag, repo.commit[:12], *_sent(repo.sent, repo.size)) for repo in outcome.repos]
     terminal.console.print(rows_table("published", ("repo", "tag", "commit", "sent", "saved"), rows))
     for repo in outcome.repos:
         terminal.say(f"to check it: invoke verify {repo.repo}@{tag}")
+
+
+def _sent(sent: int | None, whole: int) -> tuple[str, str]:
+    """Return what was sent and what was not; Xet sends the chunks that are new and does not say."""
+    return ("by Xet", "by Xet") if sent is None else (size(sent), size(max(0, whole - sent)))
 
 
 def set_up(recipe: str, terminal: Terminal, *, private: bool) -> None:

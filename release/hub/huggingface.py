@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from huggingface_hub.errors import RevisionNotFoundError
+from huggingface_hub.utils._runtime import is_xet_available
 
 from release import record as records
 from release.digest import sha256_bytes
@@ -247,7 +248,7 @@ class HuggingFaceRepo:
             where=f"{self.client.api.endpoint}/{self.name}/tree/{self.tag_name}",
             sums=sha256_bytes(sums),
             commit=self.tagged,
-            sent=self.sent,
+            sent=None if self.sent == 0 and self._additions and is_xet_available() else self.sent,
             size=self.source.tree.size,
         )
 
