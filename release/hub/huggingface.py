@@ -30,6 +30,7 @@ from release.hub.files import LocalTree, RemoteFile
 from release.hub.insist import Meter, Patience, one_try
 from release.hub.record import SUMS_FILE
 from release.hub.transaction import Published, Release, RepoTree
+from release.hub.withdraw import YANKED
 from release.record import RECORD_FILE, Record
 from release.store.locks import KeyLock
 
@@ -153,6 +154,8 @@ class HuggingFaceRepo:
     def find(self) -> Record | None:
         """Return the record at the tag. Raises ConflictError when the tag is of no such release."""
         _, tags = self.client.refs(self.name)
+        if f"{YANKED}{self.version}" in tags:
+            raise self._conflict("it was yanked; a version is never used twice")
         if (commit := tags.get(self.tag_name)) is None:
             return None
         found = self._record(commit)

@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import multiprocessing.queues
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,27 +11,11 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from release.errors import ConflictError, GraftsmithError, NetworkError, PublishError
 from release.hub.huggingface import Intent
 from release.hub.transaction import Release, State, publish
-from tests.hub_server.running import READER, TOKEN, RunningHub, running
+from tests.hub_server.running import READER, TOKEN
 from tests.unit.hub.release_trees import manifest
-from tests.unit.hub.remote import HASTE, PART_SIZE, Pair
+from tests.unit.hub.remote import HASTE, Pair
 
 WRITES = ("PUT", "POST", "DELETE")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
-    with running(tmp_path_factory.mktemp("hub"), "--part-size", PART_SIZE) as hub:
-        yield hub
-
-
-@pytest.fixture
-def pair(
-    server: RunningHub, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Pair]:
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    name = request.node.name.replace("_", "-").replace("[", "-").strip("]").replace("--", "-")
-    yield Pair(server, name[-60:].strip("-"), tmp_path).create()
-    server.faults()
 
 
 def test_both_repos_are_tagged_with_exactly_their_files(pair: Pair) -> None:
