@@ -126,7 +126,7 @@ def _again(url: str, work: Path) -> None:
     repos = tuple(type(r)(repo=r.repo, root=r.root, tree=manifest(r.root)) for r in small.repos)
     wanted = type(small)(version="1.1.0", repos=(repos[0], repos[1]))
     outcome = publish(HuggingFaceHub(endpoint=url, journals=work / "journals"), wanted)
-    print(f"next version, small files changed: {[repo.sent for repo in outcome.repos]} bytes of blobs sent")
+    print(f"next version, small files changed: {[repo.sent for repo in outcome.repos]} bytes sent, no blob")
 
 
 def _ours(url: str, trees: Path, journals: Path) -> None:

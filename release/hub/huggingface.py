@@ -26,7 +26,7 @@ from release.errors import ConflictError, PublishError
 from release.hub import preflight
 from release.hub.calls import CallJournal
 from release.hub.client import Client, StaleParentError, TagTakenError
-from release.hub.files import LocalTree, RemoteFile
+from release.hub.files import SERVER_OWNED, LocalTree, RemoteFile
 from release.hub.insist import Meter, Patience, one_try
 from release.hub.record import SUMS_FILE
 from release.hub.transaction import Published, Release, RepoTree
@@ -229,6 +229,12 @@ class HuggingFaceRepo:
                 why="Readers of versions see nothing of it: it is not tagged.",
                 hint="run the same command again",
             )
+        if self._additions:
+            self.sent += sum(
+                file.size
+                for path, file in there.items()
+                if file.sha256 is None and path not in SERVER_OWNED and self._there.get(path) != file
+            )
         self.client.journal.note("verified", self.name, self.made)
 
     def tag(self) -> None:
@@ -251,7 +257,7 @@ class HuggingFaceRepo:
             where=f"{self.client.api.endpoint}/{self.name}/tree/{self.tag_name}",
             sums=sha256_bytes(sums),
             commit=self.tagged,
-            sent=None if self.sent == 0 and self._additions and is_xet_available() else self.sent,
+            sent=None if self._additions and is_xet_available() else self.sent,
             size=self.source.tree.size,
         )
 

@@ -62,8 +62,8 @@ class State(Enum):
 class Published:
     """One repo as readers see it. ``sums`` is what ``sha256sum SHA256SUMS`` prints there.
 
-    ``commit`` is what a remote Hub's tag pins; of ``size`` bytes, ``sent`` were large files sent now:
-    None where the client does not tell.
+    ``commit`` is what a remote Hub's tag pins; ``sent`` of ``size`` bytes were sent now, None where
+    the client does not tell.
     """
 
     repo: str
