@@ -345,6 +345,30 @@ def hub(context: Context, root: str = str(PROJECT / "dist" / "hub-server"), port
 
 
 @command
+def rollback(context: Context, version: str, recipe: str = "tiny", yes: bool = False) -> None:
+    """Put the release before a version on main of both repos of the Hub; nothing is uploaded, tags stay.
+
+    Example: invoke rollback --version 1.1.0
+    """
+    from release.publishing import roll_back
+    from release.report.terminal import Terminal
+
+    roll_back(recipe, version, Terminal(), yes=yes)
+
+
+@command
+def yank(context: Context, version: str, recipe: str = "tiny", yes: bool = False) -> None:
+    """Take a version away from readers of both repos of the Hub; its name stays taken.
+
+    Example: invoke yank --version 1.1.0
+    """
+    from release.publishing import yank as run
+    from release.report.terminal import Terminal
+
+    run(recipe, version, Terminal(), yes=yes)
+
+
+@command
 def verify(context: Context, published: str) -> None:
     """Verify a published repo at its tag without downloading its weights; exit code 6 when it is another.
 
@@ -467,6 +491,8 @@ namespace = Collection(
     prepare,
     hub_setup,
     hub,
+    rollback,
+    yank,
     verify,
     doctor,
     test,

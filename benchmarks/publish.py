@@ -12,6 +12,7 @@ by the standard library. Needs about 3 x MIB of disk.
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import sys
@@ -43,17 +44,21 @@ def main() -> None:
     _make(trees, asked.mib)
     warm(trees)
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    processor: dict[str, list[float]] = {way: [] for way in WAYS}
     memory: dict[str, int] = dict.fromkeys(WAYS, 0)
     for number in range(asked.runs):
         for way in WAYS:
-            ran = _in_turn(way, asked.work)
+            ran, took = _in_turn(way, asked.work)
+            processor[way].append(took)
             seconds[way].append(ran.seconds)
             memory[way] = max(memory[way], ran.anonymous)
-            print(f"run {number + 1} {way:<11} {ran.seconds:7.2f} s", flush=True)
-    middle = {way: statistics.median(found) for way, found in seconds.items()}
-    for way in WAYS:
-        ratios = " ".join(f"{middle[way] / middle[other]:.3f} of {other}" for other in WAYS if other != way)
-        print(f"{way:<11} median {middle[way]:7.2f} s  {memory[way] / 1e6:6.0f} MB  {ratios}")
+            print(f"run {number + 1} {way:<11} {ran.seconds:7.2f} s  {took:6.2f} s of processor", flush=True)
+    for name, found in (("seconds", seconds), ("seconds of processor", processor)):
+        middle = {way: statistics.median(each) for way, each in found.items()}
+        for way in WAYS:
+            others = (other for other in WAYS if other != way)
+            ratios = ", ".join(f"{middle[way] / middle[other]:.3f} of {other}" for other in others)
+            print(f"{way:<11} {middle[way]:7.2f} {name}: {ratios}; {memory[way] / 1e6:.0f} MB")
 
 
 def one(way: str, url: str, work: Path) -> None:
@@ -82,8 +87,8 @@ def _make(trees: Path, mib: int) -> None:
     (trees / "sha256").write_text(sha256_file(blob))
 
 
-def _in_turn(way: str, work: Path) -> Ran:
-    """Run one way against a fresh Hub in a process of its own."""
+def _in_turn(way: str, work: Path) -> tuple[Ran, float]:
+    """Run one way against a fresh Hub, in a process of its own; return what it took of processors too."""
     root = work / "hub"
     shutil.rmtree(root, ignore_errors=True)
     shutil.rmtree(work / "journals", ignore_errors=True)
@@ -94,11 +99,13 @@ def _in_turn(way: str, work: Path) -> Ran:
             HfApi(endpoint=hub.url, token=TOKEN).create_repo(name)
         command = [sys.executable, "-m", "benchmarks.publish", "--one", way, "--url", hub.url]
         environment = {**os.environ, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ran = run([*command, "--work", work], environment, work / f"{way}.log")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert ran.code == 0, ran.log
         if way == "ours":
             _again(hub.url, work)
-        return ran
+        return ran, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _again(url: str, work: Path) -> None:
@@ -119,7 +126,7 @@ def _again(url: str, work: Path) -> None:
     repos = tuple(type(r)(repo=r.repo, root=r.root, tree=manifest(r.root)) for r in small.repos)
     wanted = type(small)(version="1.1.0", repos=(repos[0], repos[1]))
     outcome = publish(HuggingFaceHub(endpoint=url, journals=work / "journals"), wanted)
-    print(f"next version, small files changed: {[repo.sent for repo in outcome.repos]} bytes of blobs sent")
+    print(f"next version, small files changed: {[repo.sent for repo in outcome.repos]} bytes sent, no blob")
 
 
 def _ours(url: str, trees: Path, journals: Path) -> None:

@@ -23,11 +23,11 @@ def announce(prepared: Prepared, outcome: Outcome, terminal: Terminal) -> None:
             terminal.console.print(table, "")
     said = "is released" if outcome.state is State.PUBLISHED else "was released before; nothing changed"
     terminal.say(f"{prepared.line.recipe.name} {outcome.version} {said}:")
+    for repo in outcome.repos:
+        terminal.say(f"  {repo.repo} v{outcome.version}\n    {repo.where}")
     if any(repo.commit for repo in outcome.repos):
         publishing.print_outcome(outcome, terminal)
         return
-    for repo in outcome.repos:
-        terminal.say(f"  {repo.repo} v{outcome.version}\n    {repo.where}")
     terminal.say("to check one: cd into it, then: sha256sum --check SHA256SUMS")
 
 

@@ -4,16 +4,19 @@ A folder needs no word; a remote Hub asks before it is written to.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from release import line as lines
 from release.errors import StoppedError, UsageError
 from release.hub.folder import FolderHub
-from release.hub.transaction import Hub, Outcome, Release
+from release.hub.transaction import Hub, Outcome, Release, State
 from release.report.terminal import Terminal, rows_table, size
 
 if TYPE_CHECKING:
+    from release.hub.client import Client
     from release.hub.huggingface import HuggingFaceHub, Intent, RepoIntent
 
 REMOTE = "hf"
@@ -63,42 +66,73 @@ def print_plan(release: Release | None, store: Path, terminal: Terminal) -> None
 
 
 def print_outcome(outcome: Outcome, terminal: Terminal) -> None:
-    """Print where both repos are, what was sent, and how anybody can verify them."""
-    rows = [
-        (
-            repo.where,
-            repo.commit[:12],
-            f"v{outcome.version}",
-            size(repo.sent),
-            size(max(0, repo.size - repo.sent)),
-        )
-        for repo in outcome.repos
-    ]
-    terminal.console.print(rows_table("published", ("url", "commit", "tag", "sent", "saved"), rows))
+    """Print what each tag pins and what was sent; what was published now is verified as readers get it."""
+    tag = f"v{outcome.version}"
+    rows = [(repo.repo, tag, repo.commit[:12], *_sent(repo.sent, repo.size)) for repo in outcome.repos]
+    terminal.console.print(rows_table("published", ("repo", "tag", "commit", "sent", "saved"), rows))
+    if outcome.state is State.PUBLISHED:
+        from release.verifying import verify
+
+        for repo in outcome.repos:
+            verify(f"{repo.repo}@{tag}", terminal)
     for repo in outcome.repos:
-        terminal.say(
-            f"to check it: hf download {repo.repo} --revision v{outcome.version} --local-dir DIR "
-            "&& cd DIR && sha256sum --check SHA256SUMS"
-        )
+        terminal.say(f"anybody can check it: invoke verify {repo.repo}@{tag}")
+
+
+def _sent(sent: int | None, whole: int) -> tuple[str, str]:
+    """Return what was sent and what was not; Xet sends the chunks that are new and does not say."""
+    return ("by Xet", "by Xet") if sent is None else (size(sent), size(max(0, whole - sent)))
 
 
 def set_up(recipe: str, terminal: Terminal, *, private: bool) -> None:
     """Make both repos of a line on the Hub of HF_ENDPOINT; those that are there stay as they are."""
+    with _client(recipe) as (client, repos):
+        terminal.say(f"{client.api.endpoint}, as {client.whoami()}:")
+        for repo in repos:
+            client.create(repo, private=private)
+            client.check_write(repo)
+            terminal.say(f"  {client.api.endpoint}/{repo} is there, and this token may write to it")
+
+
+def roll_back(recipe: str, version: str, terminal: Terminal, *, yes: bool) -> None:
+    """Put the release before ``version`` on both mains; no byte is uploaded, and tags stay."""
+    from release.hub import withdraw
+
+    _consent(f"put the release before {lines.parse_version(version)} on main of both repos", yes=yes)
+    with _client(recipe) as (client, repos):
+        before = withdraw.roll_back(client, repos, version)
+    terminal.say(f"main of {repos[0]} and of {repos[1]} holds v{before}; tags are as they were")
+
+
+def yank(recipe: str, version: str, terminal: Terminal, *, yes: bool) -> None:
+    """Take the tags of a version away from both repos; its name stays taken."""
+    from release.hub import withdraw
+
+    _consent(f"take v{lines.parse_version(version)} away from readers of both repos", yes=yes)
+    with _client(recipe) as (client, repos):
+        withdraw.yank(client, repos, version)
+    terminal.say(f"v{version} is yanked; its files stay at the tag {withdraw.YANKED}{version}")
+
+
+@contextmanager
+def _client(recipe: str) -> "Iterator[tuple[Client, tuple[str, str]]]":
     from release.hub.calls import CallJournal
     from release.hub.client import Client, endpoint
     from release.hub.insist import Patience, one_try
 
     line = lines.open_line(recipe)
-    patience, journals = Patience(), line.store.root / "publishing"
-    journal = CallJournal(journals / "hub-setup.jsonl", version="", repos={})
+    patience, file = Patience(), line.store.root / "publishing" / "calls.jsonl"
+    journal = CallJournal(file, version="", repos={})
     with one_try(patience):
-        client = Client.connect(endpoint(), patience, journal)
-        terminal.say(f"{endpoint()}, as {client.whoami()}:")
-        for repo in (line.recipe.repos.master, line.recipe.repos.nvfp4):
-            client.create(repo, private=private)
-            client.check_write(repo)
-            terminal.say(f"  {endpoint()}/{repo} is there, and this token may write to it")
+        repos = line.recipe.repos
+        yield Client.connect(endpoint(), patience, journal), (repos.master, repos.nvfp4)
     journal.close()
+
+
+def _consent(what: str, *, yes: bool) -> None:
+    require_consent(yes=yes)
+    if not yes and input(f"{what}? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise StoppedError("nothing was changed", hint="the same command asks again")
 
 
 def _say_repos(repos: "tuple[RepoIntent, ...]", terminal: Terminal) -> None:

@@ -9,7 +9,7 @@ from release.doctor.checks import Wants, findings
 from release.doctor.finding import Finding, State
 from release.doctor.machine import look
 from release.engines import environment
-from release.engines.local import REQUIRE
+from release.engines.outcome import REQUIRE
 from release.errors import MachineError
 from release.line import Line
 from release.pipeline import CPU_VARIANT

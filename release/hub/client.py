@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 import huggingface_hub
 from huggingface_hub import (
     CommitOperationAdd,
+    CommitOperationCopy,
     CommitOperationDelete,
     HfApi,
     constants,
@@ -160,7 +161,7 @@ class Client:
     def commit(
         self,
         repo: str,
-        additions: Sequence[CommitOperationAdd],
+        additions: Sequence[CommitOperationAdd | CommitOperationCopy],
         deletions: Sequence[str],
         message: str,
         *,
@@ -172,7 +173,7 @@ class Client:
         ``landed`` looks for it when the answer was lost. Raises StaleParentError when ``main``
         is not at ``parent``: then nothing was written.
         """
-        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+        operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
             *additions,
             *(CommitOperationDelete(path) for path in deletions),
         ]
@@ -209,6 +210,22 @@ class Client:
 
         self._ask(f"tag {repo}", send, found=stands)
         self.journal.note("tag", repo, commit)
+
+    def untag(self, repo: str, name: str) -> None:
+        """Take a tag away, or find it gone."""
+
+        def gone() -> bool | None:
+            return None if name in self.refs(repo)[1] else True
+
+        def send() -> bool:
+            try:
+                self.api.delete_tag(repo, tag=name)
+            except RevisionNotFoundError:
+                return True
+            return True
+
+        self._ask(f"take the tag {name} of {repo} away", send, found=gone)
+        self.journal.note("untag", repo)
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.api.token}"} if self.api.token else {}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from huggingface_hub.errors import RevisionNotFoundError
+from huggingface_hub.utils._runtime import is_xet_available
 
 from release import record as records
 from release.digest import sha256_bytes
@@ -25,10 +26,11 @@ from release.errors import ConflictError, PublishError
 from release.hub import preflight
 from release.hub.calls import CallJournal
 from release.hub.client import Client, StaleParentError, TagTakenError
-from release.hub.files import LocalTree, RemoteFile
+from release.hub.files import SERVER_OWNED, LocalTree, RemoteFile
 from release.hub.insist import Meter, Patience, one_try
 from release.hub.record import SUMS_FILE
 from release.hub.transaction import Published, Release, RepoTree
+from release.hub.withdraw import YANKED
 from release.record import RECORD_FILE, Record
 from release.store.locks import KeyLock
 
@@ -152,6 +154,8 @@ class HuggingFaceRepo:
     def find(self) -> Record | None:
         """Return the record at the tag. Raises ConflictError when the tag is of no such release."""
         _, tags = self.client.refs(self.name)
+        if f"{YANKED}{self.version}" in tags:
+            raise self._conflict("it was yanked; a version is never used twice")
         if (commit := tags.get(self.tag_name)) is None:
             return None
         found = self._record(commit)
@@ -225,6 +229,12 @@ class HuggingFaceRepo:
                 why="Readers of versions see nothing of it: it is not tagged.",
                 hint="run the same command again",
             )
+        if self._additions:
+            self.sent += sum(
+                file.size
+                for path, file in there.items()
+                if file.sha256 is None and path not in SERVER_OWNED and self._there.get(path) != file
+            )
         self.client.journal.note("verified", self.name, self.made)
 
     def tag(self) -> None:
@@ -247,7 +257,7 @@ class HuggingFaceRepo:
             where=f"{self.client.api.endpoint}/{self.name}/tree/{self.tag_name}",
             sums=sha256_bytes(sums),
             commit=self.tagged,
-            sent=self.sent,
+            sent=None if self._additions and is_xet_available() else self.sent,
             size=self.source.tree.size,
         )
 

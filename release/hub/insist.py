@@ -5,6 +5,7 @@ is asked again. What writes is compared first: ``insist`` asks ``found`` whether
 stands before it sends it once more.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import httpx2
 from huggingface_hub import constants, set_client_factory
+from huggingface_hub.errors import HfHubHTTPError
 
 from release.errors import NetworkError
 from release.hub.secrets import redact
@@ -93,13 +95,19 @@ def insist(call: Callable[[], T], patience: Patience, *, found: Callable[[], T |
 def one_try(patience: Patience) -> Iterator[Meter]:
     """Let the client send each request once: retrying is decided here, in one place.
 
-    The client would resend a blob whose answer was lost, although the Hub has it.
+    The client would resend a blob whose answer was lost, although the Hub has it. A part of a
+    blob is left to the client: nobody can ask whether it is there, and it alone is sent again.
     """
     meter = Meter()
     set_client_factory(lambda: _OneTry(meter, patience))
+    handlers = logging.getLogger("huggingface_hub").handlers
+    for handler in handlers:
+        handler.addFilter(_redacted)
     try:
         yield meter
     finally:
+        for handler in handlers:
+            handler.removeFilter(_redacted)
         from huggingface_hub.utils._http import default_client_factory  # it has no public name
 
         set_client_factory(default_client_factory)
@@ -122,6 +130,8 @@ class _OneTry(httpx2.Client):
         auth: "AuthTypes | UseClientDefault | None" = httpx2.USE_CLIENT_DEFAULT,
         follow_redirects: "bool | UseClientDefault" = httpx2.USE_CLIENT_DEFAULT,
     ) -> httpx2.Response:
+        if request.method == "PUT" and "partNumber" in request.url.params:
+            return self._counted(super().send(request, stream=stream, auth=auth))
         what = f"{request.method} {request.url.copy_with(query=None)}"
         if constants.is_offline_mode():
             raise NetworkError("HF_HUB_OFFLINE is set", hint="unset it to publish")
@@ -133,8 +143,11 @@ class _OneTry(httpx2.Client):
             wait = _asked_wait(response)
             response.close()
             raise UnansweredError(what, f"HTTP {response.status_code}", wait)
-        if request.method == "PUT" and response.is_success:
-            self._meter.add(int(request.headers.get("Content-Length", 0)))
+        return self._counted(response)
+
+    def _counted(self, response: httpx2.Response) -> httpx2.Response:
+        if response.request.method == "PUT" and response.is_success:
+            self._meter.add(int(response.request.headers.get("Content-Length", 0)))
         return response
 
 
@@ -151,7 +164,18 @@ def _unanswered(error: BaseException) -> UnansweredError | None:
     """Return what lies behind an error of the client: uploads of blobs wrap theirs."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, UnansweredError):
-            return seen
+        match seen:
+            case UnansweredError():
+                return seen
+            case HfHubHTTPError() if seen.response.status_code in NOT_NOW:
+                return UnansweredError("send a part", f"HTTP {seen.response.status_code}")
+            case httpx2.TransportError():
+                return UnansweredError("send a part", str(seen) or type(seen).__name__)
         seen = seen.__cause__
     return None
+
+
+def _redacted(record: logging.LogRecord) -> bool:
+    """Take secrets and signed addresses out of what the client logs."""
+    record.msg, record.args = redact(record.getMessage()), ()
+    return True

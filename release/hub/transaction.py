@@ -62,14 +62,15 @@ class State(Enum):
 class Published:
     """One repo as readers see it. ``sums`` is what ``sha256sum SHA256SUMS`` prints there.
 
-    ``commit`` is what a remote Hub's tag pins; of ``size`` bytes, ``sent`` were large files sent now.
+    ``commit`` is what a remote Hub's tag pins; ``sent`` of ``size`` bytes were sent now, None where
+    the client does not tell.
     """
 
     repo: str
     where: str
     sums: str
     commit: str = ""
-    sent: int = 0
+    sent: int | None = 0
     size: int = 0
 
 

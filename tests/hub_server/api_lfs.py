@@ -71,7 +71,7 @@ def _upload(state: State, request: Request, sha256: str, size: int, part_size: i
         return {"href": base + query}
     header: dict[str, Json] = {"chunk_size": str(part_size)}
     for number in range(1, -(-size // part_size) + 1):
-        header[f"{number:05d}"] = f"{base}/parts/{number}{query}"
+        header[f"{number:05d}"] = f"{base}/parts/{number}{query}&partNumber={number}"
     return {"href": f"{base}/complete{query}", "header": header}
 
 

@@ -125,7 +125,8 @@ def test_headers_are_read_by_ranges_without_the_weights(remote: Remote) -> None:
     assert any(name.startswith("mtp.") for name in metadata.weight_map)
     record = json.loads((remote.house.hub / NVFP4 / TAG / "model.safetensors.index.json").read_text())
     assert set(metadata.weight_map) == set(record["weight_map"])
-    assert all(asked["status"] in (200, 206, 302) for asked in remote.server.asked(start))
+    got = [asked for asked in remote.server.asked(start) if "/_blobs/" in str(asked["path"])]
+    assert got and all(asked["status"] == 206 for asked in got)
 
 
 def test_transformers_loads_config_and_tokenizer_by_name_and_tag(

@@ -14,7 +14,7 @@ from tests.hub_server.history import pointer
 from tests.hub_server.running import OWNER, TOKEN, RunningHub
 from tests.unit.hub.release_trees import release
 
-PART_SIZE = "5000"
+PART_SIZE = "20000"
 """Bytes of a part: the model is sent in parts, the draft head whole."""
 
 HASTE = Patience(tries=1, first=0.01, silence=0.7)

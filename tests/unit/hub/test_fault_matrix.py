@@ -7,8 +7,6 @@ Each case has two repos of its own on one real server; the first run gives up at
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -16,8 +14,7 @@ import pytest
 from release.errors import NetworkError
 from release.hub.calls import CallJournal
 from release.hub.transaction import Release, State, publish
-from tests.hub_server.running import TOKEN, RunningHub, running
-from tests.unit.hub.remote import HASTE, PART_SIZE, PATIENCE, Pair
+from tests.unit.hub.remote import HASTE, PATIENCE, Pair
 
 
 class Ask(NamedTuple):
@@ -61,22 +58,6 @@ FAULTS: dict[str, dict[str, str | int | float]] = {
     "lost": {"how": "lost"},
     "timeout": {"how": "late", "seconds": 0.9},
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
-    with running(tmp_path_factory.mktemp("hub"), "--part-size", PART_SIZE) as hub:
-        yield hub
-
-
-@pytest.fixture
-def pair(
-    server: RunningHub, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Pair]:
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    case = request.node.name.partition("[")
-    yield Pair(server, f"{case[0][-8:].strip('_')}-{case[2].strip(']')}", tmp_path).create()
-    server.faults()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
