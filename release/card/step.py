@@ -56,7 +56,7 @@ def card(inputs: Inputs, params: Params) -> Result:
     )
 
 
-CARD = HostStep(card, revision=1)
+CARD = HostStep(card, revision=2)
 
 
 def read_context(inputs: Inputs, params: Params) -> Context:

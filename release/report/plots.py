@@ -11,6 +11,9 @@ from html import escape
 WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 28, 40
 TICKS = 4
+TINY = 1e-12
+"""No figure is drawn below this one."""
+
 _STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -73,7 +76,7 @@ def shares(parts: Mapping[str, int], unit: str) -> str:
 
 def nice(value: float) -> float:
     """Return the round number that is not below ``value``: 1, 2, 2.5 or 5 times a power of ten."""
-    if value <= 0:
+    if value < TINY:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in _STEPS if step * power >= value * (1 - 1e-9))
