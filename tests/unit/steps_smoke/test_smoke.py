@@ -118,6 +118,51 @@ def test_the_step_measures_a_tree_on_the_real_engine(serve_python: Path, tmp_pat
         assert str(tmp_path) not in written.read_text(), "an absolute path is another result elsewhere"
 
 
+@pytest.mark.slow  # starts vLLM: half a minute on two cores
+@pytest.mark.env
+@pytest.mark.timeout(600)
+def test_a_real_server_that_is_killed_is_told_and_nothing_is_left(serve_python: Path, tmp_path: Path) -> None:
+    code = prepare(tmp_path)
+    step = subprocess.Popen(
+        [str(serve_python), "-I", str(code), "--root", str(tmp_path)],
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd="/",
+    )
+    assert step.stdout is not None
+    error, killed = "", False
+    for line in step.stdout:
+        match progress.parse(line):
+            case progress.Update(at="acceptance", done=done) if done and not killed:
+                for pid in children(step.pid):
+                    os.kill(pid, 9)
+                killed = True
+            case str(message):
+                error = message
+    assert step.wait() == 5
+    assert "the server was ended by signal 9 while it was measured: " in error
+    assert "the server's log ends with" in error
+    assert (tmp_path / "state" / "server.log").read_text(), "what it said is kept"
+    left = [pid for pid in Path("/proc").glob("[0-9]*") if str(tmp_path) in command(pid)]
+    assert not left, "no orphan"
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that ``pid`` started."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def command(pid: Path) -> str:
+    """Return the command line of a process, empty when it is gone."""
+    try:
+        return (pid / "cmdline").read_text()
+    except OSError:
+        return ""
+
+
 @pytest.mark.env
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("script", [EXPAND, KERNEL, REFUSES], ids=["expand", "kernel", "refuses"])
