@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -123,30 +124,30 @@ def test_the_step_measures_a_tree_on_the_real_engine(serve_python: Path, tmp_pat
 @pytest.mark.timeout(600)
 def test_a_real_server_that_is_killed_is_told_and_nothing_is_left(serve_python: Path, tmp_path: Path) -> None:
     code = prepare(tmp_path)
-    step = subprocess.Popen(
-        [str(serve_python), "-I", str(code), "--root", str(tmp_path)],
-        env=environment(tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd="/",
-    )
-    assert step.stdout is not None
-    error, killed = "", False
-    for line in step.stdout:
-        match progress.parse(line):
-            case progress.Update(at="acceptance", done=done) if done and not killed:
-                for pid in children(step.pid):
-                    os.kill(pid, 9)
-                killed = True
-            case str(message):
-                error = message
-    assert step.wait() == 5
+    argv = [str(serve_python), "-I", str(code), "--root", str(tmp_path)]
+    own = environment(tmp_path)
+    error, tree = "", list[int]()
+    with subprocess.Popen(
+        argv, env=own, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd="/"
+    ) as step:
+        assert step.stdout is not None
+        for line in step.stdout:
+            match progress.parse(line):
+                case progress.Update(at="acceptance", done=done) if done and not tree:
+                    servers = children(step.pid)
+                    tree = [*servers, *(child for pid in servers for child in children(pid))]
+                    for pid in servers:
+                        os.kill(pid, 9)
+                case str(message):
+                    error = message
+    assert step.returncode == 5
     assert "the server was ended by signal 9 while it was measured: " in error
     assert "the server's log ends with" in error
     assert (tmp_path / "state" / "server.log").read_text(), "what it said is kept"
-    left = [pid for pid in Path("/proc").glob("[0-9]*") if str(tmp_path) in command(pid)]
-    assert not left, "no orphan"
+    deadline = time.monotonic() + 20
+    while any(map(alive, tree)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not any(map(alive, tree)), "no orphan"
 
 
 def children(pid: int) -> list[int]:
@@ -155,12 +156,12 @@ def children(pid: int) -> list[int]:
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
-def command(pid: Path) -> str:
-    """Return the command line of a process, empty when it is gone."""
+def alive(pid: int) -> bool:
+    """Tell whether a process is there and no zombie."""
     try:
-        return (pid / "cmdline").read_text()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
-        return ""
+        return False
 
 
 @pytest.mark.env
