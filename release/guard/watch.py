@@ -1,4 +1,4 @@
-"""The thread that watches: twenty looks a second, four or five of them kept.
+"""The thread that watches: twenty looks a second, about six of them kept.
 
 with Watch(floors, gpus) as watch:
 watch.follow(process.pid)
@@ -22,7 +22,7 @@ from release.guard.nvml import Gpus
 from release.guard.reading import Phase, Reading, read
 
 LOOK_S = 0.05
-KEEP_S = 0.2
+KEEP_S = 0.15
 RETURN_S = 30.0
 """How long memory may take to come back after a stop."""
 

@@ -61,6 +61,7 @@ class Page:
     positions: str
     domains: str
     speed: str
+    latency: str
     figures: tuple[tuple[str, str, str, str, str], ...]
     memory: tuple[Memory, ...]
     ledgers: tuple[Bytes, ...]
@@ -99,7 +100,8 @@ def _page(inputs: Inputs, params: Params) -> Page:
         length=tuple((name, _value(smokes[kind].figure("acceptance_length"))) for kind, name in TREES),
         positions=_acceptance(smokes, "acceptance_pos_", "kept, share of drafts"),
         domains=_acceptance(smokes, "acceptance_length.", "tokens a draft"),
-        speed=_speed(smokes),
+        speed=_against_load(smokes, "output_tokens_per_second_c", "tokens/s"),
+        latency=_against_load(smokes, "itl_ms_median_c", "ms"),
         figures=tuple(_figures(smokes)),
         memory=tuple(_memory(inputs[f"smoke-{kind}"].folder, name) for kind, name in TREES),
         ledgers=tuple(_ledgers(inputs["prove"].folder)),
@@ -130,11 +132,11 @@ def _acceptance(smokes: Mapping[str, Evidence], prefix: str, unit: str) -> str:
         name: [figure.value if (figure := smokes[kind].figure(at)) else None for at in names]
         for kind, name in TREES
     }
-    return plots.bars([name.removeprefix(prefix).replace("_", " ") for name in names], series, unit)
+    labels = [name.removeprefix(prefix).replace("_", " ") for name in names]
+    return plots.bars([f"position {at}" if at.isdigit() else at for at in labels], series, unit)
 
 
-def _speed(smokes: Mapping[str, Evidence]) -> str:
-    prefix = "output_tokens_per_second_c"
+def _against_load(smokes: Mapping[str, Evidence], prefix: str, unit: str) -> str:
     series = {
         name: sorted(
             (float(figure.name.removeprefix(prefix)), figure.value)
@@ -143,7 +145,7 @@ def _speed(smokes: Mapping[str, Evidence]) -> str:
         )
         for kind, name in TREES
     }
-    return plots.lines(series, "requests in flight", "tokens/s")
+    return plots.lines(series, "requests in flight", unit)
 
 
 def _figures(smokes: Mapping[str, Evidence]) -> Iterator[tuple[str, str, str, str, str]]:

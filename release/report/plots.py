@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 640, 260
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 28, 40
+WIDTH, HEIGHT = 480, 240
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 30, 62
 TICKS = 4
-_STEPS = (1, 2, 2.5, 5, 10)
+TINY = 1e-12
+"""No figure is drawn below this one."""
+
+_STEPS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +75,8 @@ def shares(parts: Mapping[str, int], unit: str) -> str:
 
 
 def nice(value: float) -> float:
-    """Return the round number that is not below ``value``: 1, 2, 2.5 or 5 times a power of ten."""
-    if value <= 0:
+    """Return the round number that is not below ``value``: one or two digits and a power of ten."""
+    if value < TINY:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in _STEPS if step * power >= value * (1 - 1e-9))
@@ -104,7 +107,7 @@ def _grid(y: Scale, unit: str) -> Iterator[str]:
         value = y.high * tick / TICKS
         at = y.at(value)
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
-        yield f'<text class="tick" x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{value:g}</text>'
+        yield f'<text class="tick" x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{value:.4g}</text>'
 
 
 def _x_axis(x: Scale, unit: str) -> Iterator[str]:
@@ -112,7 +115,7 @@ def _x_axis(x: Scale, unit: str) -> Iterator[str]:
         value = x.high * tick / TICKS
         yield (
             f'<text class="tick" x="{x.at(value):.1f}" y="{HEIGHT - BOTTOM + 16}" '
-            f'text-anchor="middle">{value:g}</text>'
+            f'text-anchor="middle">{value:.3g}</text>'
         )
     yield f'<text class="unit" x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{escape(unit)}</text>'
 
@@ -123,10 +126,11 @@ def _bars(groups: Sequence[str], series: Mapping[str, Sequence[float | None]], y
     for number, name in enumerate(groups):
         start = LEFT + number * group + group * 0.1
         middle = start + group * 0.4
-        turn = f' transform="rotate(-18 {middle:.1f} {HEIGHT - BOTTOM + 16})"' if len(groups) > 5 else ""
+        anchor = "end" if len(groups) > 5 else "middle"
+        turn = f' transform="rotate(-32 {middle:.1f} {HEIGHT - BOTTOM + 16})"' if len(groups) > 5 else ""
         yield (
             f'<text class="tick" x="{middle:.1f}" y="{HEIGHT - BOTTOM + 16}" '
-            f'text-anchor="middle"{turn}>{escape(name)}</text>'
+            f'text-anchor="{anchor}"{turn}>{escape(name)}</text>'
         )
         for at, (label, values) in enumerate(series.items()):
             value = values[number]
@@ -143,6 +147,6 @@ def _bars(groups: Sequence[str], series: Mapping[str, Sequence[float | None]], y
 def _legend(names: Sequence[str]) -> Iterator[str]:
     x = WIDTH - RIGHT
     for at in reversed(range(len(names))):
-        x -= 8 * len(names[at]) + 26
+        x -= 9 * len(names[at]) + 26
         yield f'<rect class="bar s{at}" x="{x}" y="5" width="12" height="12"/>'
         yield f'<text class="tick" x="{x + 17}" y="15">{escape(names[at])}</text>'

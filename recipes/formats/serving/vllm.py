@@ -133,6 +133,10 @@ def _graphs(serve: Serve) -> Iterator[str]:
 def _parsers(serve: Serve) -> Iterator[str]:
     if serve.reasoning_parser:
         yield f"--reasoning-parser={serve.reasoning_parser}"
+        # The release's template thinks only when asked; vLLM's qwen3 parser takes a request that
+        # says nothing for one that thinks, and the whole answer for its trace. Null refuses
+        # nothing, so <|think_on|> works; the parser then leaves that trace in the answer.
+        yield f"--default-chat-template-kwargs={json.dumps({'enable_thinking': None})}"
     if serve.tool_parser:
         yield "--enable-auto-tool-choice"
         yield f"--tool-call-parser={serve.tool_parser}"

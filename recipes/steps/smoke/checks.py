@@ -119,11 +119,14 @@ def _on_by_request(asking: Asking, rows: Sequence[Row]) -> Found:
 
 
 def _on_by_marker(asking: Asking, rows: Sequence[Row]) -> Found:
-    if not asking.serve.reasoning_parser:
-        return _no_parser()
     marked = [_marked(row) for row in _of(rows, "think")]
+    opened = sum(conversation.opens_thinking(asking.port, body, asking.timeout_s) for body in marked)
     turns = asking.all(marked, conversation.ask)
-    return _every(turns, lambda turn: bool(turn.reasoning), f"think with {MARKER} in the system message")
+    apart = sum(bool(turn.reasoning) for turn in turns)
+    outcome, found, n = _every(turns, lambda turn: turn.finish_reason == "stop", "end by themselves")
+    if opened < len(marked):
+        outcome = FAIL
+    return outcome, f"{opened} of {n} think with {MARKER}, {apart} have the trace apart; {found}", n
 
 
 def _split(asking: Asking, rows: Sequence[Row]) -> Found:

@@ -12,6 +12,8 @@ from recipes.steps.smoke import loopback
 PATH = "/v1/chat/completions"
 _DATA = "data: "
 _END = "[DONE]"
+PROMPT_END = 40
+"""Tokens at the end of a prompt that hold its think block, whatever the tokenizer."""
 
 
 Event = dict[str, Any]
@@ -83,6 +85,17 @@ def count_tokens(port: int, text: str, timeout_s: float) -> int:
         case {"count": int(count)}:
             return count
     raise StepError("the server does not say how many tokens a text has")
+
+
+def opens_thinking(port: int, body: Mapping[str, object], timeout_s: float) -> bool:
+    """Tell whether the prompt that the server makes of ``body`` ends inside a think block."""
+    asked = {name: body[name] for name in ("messages", "chat_template_kwargs") if name in body}
+    wanted = {**asked, "add_generation_prompt": True, "return_token_strs": True}
+    match _json(_post(port, wanted, timeout_s, "/tokenize")):
+        case {"token_strs": [*tokens]}:
+            end = "".join(map(str, tokens[-PROMPT_END:]))
+            return end.rfind("<think>") > end.rfind("</think>")
+    raise StepError("the server does not say what prompt it makes of a conversation")
 
 
 def _post(port: int, body: Mapping[str, object], timeout_s: float, path: str = PATH) -> str:

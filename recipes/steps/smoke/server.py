@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.formats.step import Exit, StepError
-from recipes.steps.smoke import loopback
+from recipes.steps.smoke import descendants, loopback
 
 TAIL_LINES = 15
 POLL_S = 0.25
 PROBE_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
+DIED = "the server died while starting"
 GONE_S = 1.0  # a connection is refused a moment before the process is gone
 
 # What to send and how long to wait for its effect; the last cannot be refused.
@@ -80,23 +81,18 @@ def serving(
     end of the log when the process dies or is not healthy within ``timeout_s``.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
-        )
-    try:
-        ready_s = _wait_healthy(process, port, log, timeout_s, waiting)
-        yield Server(port=port, log=log, ready_s=ready_s)
-    except StepError as error:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GONE_S)
-        code = process.returncode
-        if code is None:
-            raise
-        how = f"was ended by signal {-code}" if code < 0 else f"died with exit code {code}"
-        raise StepError(f"the server {how} while it was measured: {error}", error.code) from error
-    finally:
-        stop(process)
+    with descendants.ended():
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
+            )
+        try:
+            ready_s = _wait_healthy(process, port, log, timeout_s, waiting)
+            yield Server(port=port, log=log, ready_s=ready_s)
+        except StepError as error:
+            raise _told_of_its_end(process, error) from error
+        finally:
+            stop(process)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -115,6 +111,17 @@ def log_tail(log: Path, lines: int = TAIL_LINES) -> str:
     return "\n".join(["the server's log ends with:", *(f"  {line[:300]}" for line in text)])
 
 
+def _told_of_its_end(process: subprocess.Popen[bytes], error: StepError) -> StepError:
+    """Return ``error``, with how the server ended when that is what lies behind it."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GONE_S)
+    code = process.returncode
+    if code is None or str(error).startswith(DIED):
+        return error
+    how = f"was ended by signal {-code}" if code < 0 else f"died with exit code {code}"
+    return StepError(f"the server {how} while it was measured: {error}", error.code)
+
+
 def _wait_healthy(
     process: subprocess.Popen[bytes], port: int, log: Path, timeout_s: float, waiting: Callable[[float], None]
 ) -> float:
@@ -123,7 +130,7 @@ def _wait_healthy(
         waited = time.monotonic() - start
         if process.poll() is not None:
             raise StepError(
-                f"the server died while starting, exit code {process.returncode}\n{log_tail(log)}",
+                f"{DIED}, exit code {process.returncode}\n{log_tail(log)}",
                 Exit.BUILD,
             )
         if waited > timeout_s:

@@ -32,7 +32,7 @@ def test_few_points_are_marked_and_no_point_is_no_plot() -> None:
     assert plots.lines({"a": []}, "requests", "tokens/s") == ""
 
 
-@pytest.mark.parametrize(("value", "top"), [(0.9, 1), (1.0, 1), (2.1, 2.5), (380, 500), (0, 1), (0.03, 0.05)])
+@pytest.mark.parametrize(("value", "top"), [(0.9, 1), (1.0, 1), (2.1, 2.5), (38, 40), (0, 1), (0.031, 0.04)])
 def test_an_axis_ends_at_a_round_number(value: float, top: float) -> None:
     assert plots.nice(value) == pytest.approx(top)
 

@@ -79,7 +79,11 @@ class Answers(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/tokenize":
-            self.reply(200, json.dumps({"count": len(body["prompt"].split())}))
+            end = (
+                ["<think>", "\n"] if "<|think_on|>" in str(body.get("messages")) else ["<think>", "</think>"]
+            )
+            words = str(body.get("prompt", "")).split()
+            self.reply(200, json.dumps({"count": len(words), "token_strs": end}))
             return
         with lock:
             count["requests"] += 1

@@ -48,6 +48,7 @@ def test_what_a_profile_leaves_out_is_not_measured_and_says_so(port: int) -> Non
     assert found["thinking-on-by-request"].found == "the profile has no reasoning parser"
     assert found["tool-call-round-trip"].outcome == "not measured"
     assert found["thinking-off-by-default"].outcome == "pass"
+    assert found["thinking-on-by-marker"].found.startswith("8 of 8 think with <|think_on|>")
 
 
 def test_a_server_that_is_gone_fails_each_check_with_the_reason() -> None:

@@ -61,6 +61,24 @@ def test_it_is_stopped_when_the_measuring_fails(tmp_path: Path) -> None:
         os.kill(pid, 0)
 
 
+def test_what_a_killed_server_started_is_ended_too(tmp_path: Path) -> None:
+    # As vLLM does: the work is done by a process that does not notice the end of its parent.
+    helper = """
+import subprocess, sys
+print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid, flush=True)
+"""
+    log = tmp_path / "server.log"
+    with (
+        pytest.raises(StepError, match="the server was ended by signal 9"),
+        start(helper + ANSWERING, log) as running,
+    ):
+        child = int(running.log_text().split()[0])
+        os.kill(int(running.get("/pid")), 9)
+        running.get("/pid")
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
 def test_another_status_is_an_error_with_the_end_of_the_log(tmp_path: Path) -> None:
     with (
         start(ANSWERING, tmp_path / "server.log") as running,

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,51 @@ def test_the_step_measures_a_tree_on_the_real_engine(serve_python: Path, tmp_pat
     assert sum(reply["drafts"]["drafts"] for reply in replies) > 0
     for written in (tmp_path / "out").iterdir():
         assert str(tmp_path) not in written.read_text(), "an absolute path is another result elsewhere"
+
+
+@pytest.mark.slow  # starts vLLM: half a minute on two cores
+@pytest.mark.env
+@pytest.mark.timeout(600)
+def test_a_real_server_that_is_killed_is_told_and_nothing_is_left(serve_python: Path, tmp_path: Path) -> None:
+    code = prepare(tmp_path)
+    argv = [str(serve_python), "-I", str(code), "--root", str(tmp_path)]
+    own = environment(tmp_path)
+    error, tree = "", list[int]()
+    with subprocess.Popen(
+        argv, env=own, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd="/"
+    ) as step:
+        assert step.stdout is not None
+        for line in step.stdout:
+            match progress.parse(line):
+                case progress.Update(at="acceptance", done=done) if done and not tree:
+                    servers = children(step.pid)
+                    tree = [*servers, *(child for pid in servers for child in children(pid))]
+                    for pid in servers:
+                        os.kill(pid, 9)
+                case str(message):
+                    error = message
+    assert step.returncode == 5
+    assert "the server was ended by signal 9 while it was measured: " in error
+    assert "the server's log ends with" in error
+    assert (tmp_path / "state" / "server.log").read_text(), "what it said is kept"
+    deadline = time.monotonic() + 20
+    while any(map(alive, tree)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not any(map(alive, tree)), "no orphan"
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that ``pid`` started."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.env

@@ -51,6 +51,12 @@ def test_the_nvfp4_kernel_is_named_in_the_words_of_the_version(version: str, fla
     assert command.variables == ({} if flag else {"VLLM_NVFP4_GEMM_BACKEND": "cutlass"})
 
 
+def test_a_request_that_says_nothing_of_thinking_is_none_that_thinks() -> None:
+    said = '--default-chat-template-kwargs={"enable_thinking": null}'
+    assert said in compile_vllm(small(reasoning_parser="qwen3"), PINNED).flags
+    assert said not in compile_vllm(small(), PINNED).flags
+
+
 def test_replies_tell_their_drafts_where_the_version_can() -> None:
     assert draft_report(small(), PINNED) == ("--per-request-spec-decode-metrics=summary",)
     assert draft_report(small(speculative_tokens=0), "0.26.0") == ()
