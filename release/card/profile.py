@@ -76,7 +76,8 @@ class Profile:
         """
         exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(env.items())]
         if self.serve.language_model_only:
-            exports.append('if [ "${ENABLE_VISION:-0}" != 1 ]; then LANGUAGE_ONLY=--language-model-only; fi')
+            exports.append("LANGUAGE_ONLY=--language-model-only")
+            exports.append('if [ "${ENABLE_VISION:-0}" = 1 ]; then LANGUAGE_ONLY=; fi')
         flags = self.serve.flags()
         first = f"{repo} --revision v{version}" if hub else f"./{repo}/v{version}"
         middle = (f"  {flag} \\" for flag in flags[:-1])
