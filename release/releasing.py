@@ -76,6 +76,9 @@ def _print_plan(line: Line, version: str, terminal: Terminal) -> None:
     """Print the plan, also of a lock with unresolved entries, which it names."""
     lock = line.locked()
     terminal.console.print(plan_table(lines.plan_line(line, line.steps_of(lock, version))))
+    for name, pinned in line.pinned.items():
+        if lacking := line.store.lacks(pinned.tree):
+            terminal.say(f"to download: {name}, {size(lacking)} of {size(pinned.tree.size)}")
     try:
         locks.require_resolved(line.recipe, lock, lines.option(line.recipe))
     except LockError as error:
