@@ -73,6 +73,9 @@ def show_plan(opened: Opened, terminal: Terminal) -> tuple[Planned, ...]:
     line, lock = opened.line, opened.line.locked()
     planned = lines.plan_line(line, line.steps_of(lock, opened.version), opened.cache)
     terminal.console.print(plan_table(planned))
+    for name, pinned in line.pinned.items():
+        if lacking := line.store.lacks(pinned.tree):
+            terminal.say(f"to download: {name}, {size(lacking)} of {size(pinned.tree.size)}")
     folders = lines.checkpoints(line)
     if folders:
         counted = budget.byte_budget(line.recipe, folders)

@@ -28,6 +28,11 @@ NEVER_QUANTIZED = (Kind.LM_HEAD, Kind.MTP, Kind.VISION, Kind.CONV1D)
 """The BF16-head invariant: kinds that no packed byte may be found in."""
 
 
+WEIGHTS_ONLY = ("Marlin", "W4A16", "Fbgemm")
+BOTH = ("Cutlass", "CuteDsl", "B12x", "Trtllm", "Cudnn", "CpuNvFp4", "Emulation")
+"""Words in the names of vLLM's NVFP4 kernels."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """Which repo the card is for. ``tree`` is the digest of its model files."""
@@ -203,8 +208,22 @@ def _machine(smoke: Evidence, target: Target) -> tuple[tuple[str, str], ...]:
         )
     engine = " ".join(str(facts[key]) for key in ("engine", "engine_version") if facts.get(key))
     known = machine or (target.machine if smoke.measurements else ())
-    rows = (*known, ("server", engine), ("kernel", str(facts.get("kernel") or "")))
+    kernel = str(facts.get("kernel") or "")
+    rows = (*known, ("server", engine), ("kernel", kernel), ("NVFP4 is computed as", scheme(kernel)))
     return tuple((escape(name), escape(value)) for name, value in rows if value)
+
+
+def scheme(kernel: str) -> str:
+    """Return what a kernel does with activations, told by its name; nothing for one not known.
+
+    A kernel that packs weights alone never reads the input scales: what was measured with it
+    says nothing about them.
+    """
+    if any(word in kernel for word in WEIGHTS_ONLY):
+        return "W4A16: packed weights, activations in 16 bits; input scales are not read"
+    if any(word in kernel for word in BOTH):
+        return "W4A4: packed weights and activations"
+    return ""
 
 
 def _escaped(gate: Verdict) -> Verdict:

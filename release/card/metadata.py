@@ -3,9 +3,12 @@
 import re
 
 from release.card.context import Context
-from release.card.facts import CardFacts
+from release.card.facts import RECIPE_FILE, CardFacts
 from release.card.unmeasured import Unmeasured
+from release.errors import ConfigError
 
+_LANGUAGE = re.compile(r"[a-z]{2,3}|multilingual")
+_TAG = re.compile(r"[a-z0-9][a-z0-9._:-]*")
 _DATASET_URL = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)")
 
 
@@ -18,6 +21,7 @@ def front_matter(context: Context) -> str:
     from huggingface_hub import ModelCardData
 
     facts, target = context.facts, context.target
+    _lint(facts)
     nvfp4 = target.kind == "nvfp4"
     data = ModelCardData(
         license=facts.license.lower(),
@@ -31,6 +35,17 @@ def front_matter(context: Context) -> str:
         quantized_by=facts.author if nvfp4 else None,
     )
     return data.to_yaml(line_break="\n") + "\n"
+
+
+def _lint(facts: CardFacts) -> None:
+    """Refuse what the Hub would not file: a language that is no code, a tag of several words."""
+    for key, values, form, expected in (
+        ("languages", facts.languages, _LANGUAGE, "an ISO 639 code such as en"),
+        ("tags", facts.tags, _TAG, "one word in small letters"),
+    ):
+        for value in values:
+            if not form.fullmatch(value):
+                raise ConfigError(f"{RECIPE_FILE}: card.{key}: expected {expected}, got {value!r}")
 
 
 def _pipeline(context: Context) -> str:

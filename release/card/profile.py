@@ -49,7 +49,8 @@ class Profile:
         exported = {**command.variables, **env}
         exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(exported.items())]
         if self.serve.language_model_only:
-            exports.append(f'if [ "${{ENABLE_VISION:-0}}" != 1 ]; then LANGUAGE_ONLY={LANGUAGE_ONLY}; fi')
+            exports.append(f"LANGUAGE_ONLY={LANGUAGE_ONLY}")
+            exports.append('if [ "${ENABLE_VISION:-0}" = 1 ]; then LANGUAGE_ONLY=; fi')
         flags = [_shell(flag) for flag in command.flags]
         first = f"{repo} --revision v{version}" if hub else f"./{repo}/v{version}"
         middle = (f"  {flag} \\" for flag in flags[:-1])

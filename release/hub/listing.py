@@ -5,6 +5,7 @@ fetched to hash it, and its git id says whether it came whole. ``HF_ENDPOINT`` s
 ``HF_TOKEN`` or the token file who asks.
 """
 
+import errno
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,6 +73,8 @@ def answered(repo: RepoName, what: str) -> Iterator[None]:
     except errors.RevisionNotFoundError as error:
         raise LockError(f"{repo} has no revision {what}", hint="correct it in recipe.toml") from error
     except (errors.OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # our disk, not the Hub
         raise NetworkError(
             f"{repo}{what}: the Hub did not answer: {error}".strip(),
             why="What was finished before is kept, and nothing else was changed.",

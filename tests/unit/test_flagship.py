@@ -80,6 +80,61 @@ def test_the_golden_draft(name: str, store: Path, tmp_path: Path, request: pytes
     assert text == golden.read_text(), "renew with --renew-golden, and read the diff"
 
 
+OWED = {
+    "master": (
+        "## Start here to quantize again",
+        "| Base | [Qwen/Qwen3.6-27B](https://huggingface.co/Qwen/Qwen3.6-27B) at",
+        "the teacher of a distillation",
+    ),
+    "nvfp4": (
+        "## Quantization: the BF16-head invariant",
+        "### How it was made",
+        "## Reasoning modes",
+        "**off by default**",
+        "**Handoff**",
+        "**Never greedy**",
+        "thinking_token_budget",
+        "`--enable-strict-thinking`",
+        "ENABLE_VISION=1",
+        "`message.reasoning`",
+        "`message.reasoning_content`",
+        "--tool-call-parser qwen3_xml",
+        "--linear-backend=cutlass",
+        "**Watchdog.**",
+        "a GB10 is specified at about 273 GB/s",
+        "**Acceptance length** is 1 + accepted / drafts",
+        "Not measured: no benchmark was run",
+        "## Intended use",
+        "can wear visual grounding",
+        "*Not binding:*",
+        "arxiv:2603.19220",
+        "DeepSeek-R1 (teacher of the traces)",
+        "not affiliated with or endorsed by",
+        "The maker states, and nothing in the files can prove:",
+        "20 chats written for this line",
+        "lna-lab",
+        "qwen-cascade pipeline",
+        "base_model_relation: quantized",
+        "image-text-to-text",
+    ),
+}
+"""What the reference card says, by the words in which ours says it."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(kind, words) for kind, listed in OWED.items() for words in listed]
+)
+def test_what_the_reference_card_says_has_its_place(kind: str, words: str) -> None:
+    assert words in (GOLDEN / f"flagship.{kind}.README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "words", ["lossless", "identical outputs", "NVFP4_GEMM_BACKEND", "trust-remote-code"]
+)
+def test_what_facts_have_refuted_is_not_said(words: str) -> None:
+    assert all(words not in path.read_text() for path in GOLDEN.glob("flagship.*"))
+
+
 def test_a_draft_states_no_figure_of_a_measurement(store: Path, tmp_path: Path) -> None:
     text = (draft_cards(NAME, "1.0.0", tmp_path)["nvfp4"] / "README.md").read_text()
     assert "**Draft.**" in text

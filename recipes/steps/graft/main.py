@@ -2,7 +2,8 @@
 
 The body's shards are taken as they are under new names; one shard is added with the
 head's raw byte ranges; the index is written anew. No tensor is decoded, so what the
-head's checkpoint holds is what the release holds.
+head's checkpoint holds is what the release holds. A body that already holds these very
+bytes (a published master) is taken as it is.
 """
 
 from pathlib import Path
@@ -27,8 +28,10 @@ def main(work: Workdir) -> None:
     """Graft the draft head of ``head`` onto ``body``."""
     body, head = _open(work, "body"), _open(work, "head")
     shapes = _expected(work)
-    _check_body(body)
     _check_head(head, shapes)
+    if _has_head(body, head):
+        work.take_all("body", sorted(body.headers) + _other_files(work.input("body"), weights=(INDEX_FILE,)))
+        return
     weight_map = _take_body(work, body)
     shard = shard_name(len(body.headers) + 1, len(body.headers) + 1)
     entries = [Entry(name, "BF16", shapes[name], head.chunks(name)) for name in sorted(shapes)]
@@ -58,10 +61,19 @@ def _expected(work: Workdir) -> dict[str, tuple[int, ...]]:
     return layout.mtp_shapes()
 
 
-def _check_body(body: Checkpoint) -> None:
+def _has_head(body: Checkpoint, head: Checkpoint) -> bool:
+    """Tell whether the body holds the head already, byte for byte.
+
+    Raises StepError for a draft head that is another one: it would be there twice.
+    """
     present = [name for name in body.tensors if name.startswith(MTP_PREFIX)]
-    if present:
-        raise StepError(f"body: {present[0]}: the body has a draft head already; it would be there twice")
+    wanted = [name for name in head.tensors if name.startswith(MTP_PREFIX)]
+    if not present:
+        return False
+    for name in sorted({*present, *wanted}):
+        if name not in present or name not in wanted or body.read(name) != head.read(name):
+            raise StepError(f"body: {name}: the body has a draft head already, and it is not the head's")
+    return True
 
 
 def _check_head(head: Checkpoint, shapes: dict[str, tuple[int, ...]]) -> None:
@@ -91,6 +103,6 @@ def _take_body(work: Workdir, body: Checkpoint) -> dict[str, str]:
     return weight_map
 
 
-def _other_files(folder: Path) -> list[str]:
+def _other_files(folder: Path, weights: tuple[str, ...] = ()) -> list[str]:
     files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(file for file in files if not is_weight_file(file))
+    return sorted(file for file in files if not is_weight_file(file) or file in weights)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from release.card.context import scheme
 from release.card.step import CARD as STEP
 from release.digest import Json, sha256_bytes
 from release.errors import ConfigError, GateError, GraftsmithError, ProofError
@@ -207,6 +208,9 @@ def test_the_card_of_a_hub_links_and_the_card_of_a_folder_does_not(tmp_path: Pat
             "forbids commercial use",
         ),
         ({"hub": "huggingface.co"}, "card.hub: expected https://"),
+        ({"languages": ["English"]}, "card.languages: expected an ISO 639 code"),
+        ({"tags": ["two words"]}, "card.tags: expected one word"),
+        ({"license": "MIT"}, "card.license: expected Apache-2.0"),
         ({"sumary": "x"}, "card.sumary"),
     ],
 )
@@ -227,3 +231,17 @@ def test_each_card_serves_as_its_tree_was_measured(tmp_path: Path) -> None:
 def test_a_flag_that_trusts_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none of --trust-remote-code"):
         _render(tmp_path, "nvfp4", Case(extra_flags=["--trust-remote-code"]))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "said"),
+    [
+        ("Using MarlinNvFp4LinearKernel for NVFP4 GEMM", "W4A16: "),
+        ("Using FlashInferCuteDslNvFp4W4A16LinearKernel for NVFP4 GEMM", "W4A16: "),
+        ("Using CutlassNvFp4LinearKernel for NVFP4 GEMM", "W4A4: "),
+        ("Using SomethingNewKernel", ""),
+    ],
+)
+def test_the_kernel_says_what_activations_were(kernel: str, said: str) -> None:
+    assert scheme(kernel).startswith(said)
+    assert bool(scheme(kernel)) == bool(said)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from release.digest import Tree
+from release.store import default_root
 from tests.unit.hub.plain_hub import COMMIT, REPO, Held, serving
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -32,7 +33,8 @@ class Desk:
         shutil.copytree(TINY, self.recipe)
         shutil.copytree(TINY.parent / "templates", root / "recipes" / "templates")
         text = (self.recipe / "recipe.toml").read_text()
-        (self.recipe / "recipe.toml").write_text(text.replace("path:base", f"hub:{REPO}@{revision}"))
+        text = text.replace("path:base", f"hub:{REPO}@{revision}").replace("graftsmith/tiny-base", REPO)
+        (self.recipe / "recipe.toml").write_text(text)
 
     def invoke(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run ``invoke`` with this recipe as a user does, without a token."""
@@ -139,7 +141,9 @@ def test_a_locked_source_is_not_asked_for_again(desk: Desk, held: Held) -> None:
     held.asked.clear()
     again = desk.invoke("lock")
     assert "the lock is in step" in again.stdout
-    assert desk.invoke("release", "--version", "0.1.0", "--dry-run").returncode == 0
+    plan = desk.invoke("release", "--version", "0.1.0", "--dry-run")
+    assert plan.returncode == 0, plan.stderr
+    assert "to download: base, 3.2 MB of 3.2 MB" in plan.stdout
     assert held.asked == []
 
 
@@ -164,7 +168,8 @@ def test_another_revision_in_the_recipe_takes_the_pin_away(desk: Desk) -> None:
 )
 def test_a_source_that_is_not_there_is_named(desk: Desk, source: str, code: int, words: str) -> None:
     recipe = desk.recipe / "recipe.toml"
-    recipe.write_text(recipe.read_text().replace(f"hub:{REPO}@{COMMIT}", source))
+    text = recipe.read_text().replace(f"hub:{REPO}@{COMMIT}", source)
+    recipe.write_text(text.replace(f'"{REPO}"', '"owner/other"') if "owner/other" in source else text)
     before = (desk.recipe / "recipe.lock").read_bytes()
     done = desk.invoke("lock", "--update", "base")
     assert (done.returncode, words in done.stderr) == (code, True), done.stderr
@@ -247,3 +252,24 @@ def test_bytes_that_are_not_the_locked_ones_are_thrown_away(desk: Desk, held: He
     assert "the lock says" in done.stderr
     held.files[shard] = right
     assert desk.fetch().returncode == 0
+
+
+@pytest.mark.env
+def test_a_build_fetches_what_it_needs_and_asks_for_nothing_else(desk: Desk, held: Held) -> None:
+    for name in ("envs", "cache/uv"):
+        link = desk.store / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        (default_root() / name).mkdir(parents=True, exist_ok=True)
+        link.symlink_to(default_root() / name)
+    desk.invoke("lock", "--update", "base")
+    held.asked.clear()
+    done = desk.invoke("build", "--step", "graft-master")
+    assert done.returncode == 0, done.stderr
+    assert "fetch-base" in done.stdout
+    locked = desk.lock()["base"]["files"]
+    assert isinstance(locked, dict)
+    of_the_repo = [path for path, _ in held.asked if REPO in path]
+    assert sorted(path.rpartition("/")[2] for path in of_the_repo) == sorted(locked)
+    held.asked.clear()
+    assert desk.invoke("build", "--step", "graft-master").returncode == 0
+    assert [path for path, _ in held.asked if REPO in path] == []

@@ -68,9 +68,25 @@ def test_a_head_of_another_dtype_or_shape_is_named(
         run_here(graft, tmp_path / "step", inputs, {})
 
 
-def test_a_body_with_a_head_is_refused(inputs: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(StepError, match=r"body: mtp\.fc\.weight"):
-        run_here(graft, tmp_path / "step", inputs | {"body": inputs["head"]}, {})
+def test_a_body_that_holds_the_head_already_is_taken_as_it_is(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    first = run_step("graft", tmp_path / "first", inputs, {})
+    again = run_step("graft", tmp_path / "again", inputs | {"body": first.tree}, {})
+    assert again.code == 0, again.log
+    assert all(taken == Taken("body", path) for path, taken in again.files.items())
+    assert _files(again.tree) == _files(first.tree)
+
+
+def test_a_body_with_another_head_is_refused(inputs: dict[str, Path], tmp_path: Path) -> None:
+    tree = run_step("graft", tmp_path / "first", inputs, {}).tree
+    for file in tree.iterdir():  # a copy: the tree shares its files with the sources
+        data = file.read_bytes()
+        file.unlink()
+        file.write_bytes(data)
+    rewrite(tree, lambda t: t | {"mtp.norm.weight": (*t["mtp.norm.weight"][:2], bytes(64))})
+    with pytest.raises(StepError, match=r"mtp\.norm\.weight: .* it is not the head's"):
+        run_here(graft, tmp_path / "step", inputs | {"body": tree}, {})
 
 
 def test_a_truncated_body_fails_in_words(inputs: dict[str, Path], tmp_path: Path) -> None:
