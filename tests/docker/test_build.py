@@ -53,6 +53,7 @@ def test_a_build_without_cache_from_another_path_and_umask_gives_the_same_bytes(
     assert outcome.image == workshop.built  # the other clone is the same image, and building it again agreed
 
 
+@heavy
 def test_what_is_not_reproducible_is_named(base: str, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     folder = images.bare(tmp_path / "images", "date +%s%N > /opt/env/when")
