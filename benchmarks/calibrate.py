@@ -2,9 +2,9 @@
 
     python -m benchmarks.calibrate [--folder DIR] [--rows N] [--tokens N]
 
-Prints the peak of anonymous memory with one row and with several, the bytes of the largest
-layer, of the master, and of a Python that has only loaded torch and transformers. Say what
-else the machine was doing: the times are for the record, the memory is the point.
+Prints the peak of anonymous memory with one row and with several, above that of the same step
+on a miniature of 9 MB, beside the bytes of the largest layer and of the master. Say what else
+the machine was doing: the times are for the record, the memory is the point.
 """
 
 import argparse
@@ -41,41 +41,46 @@ def main() -> None:
 def report(folder: Path, rows: int, tokens: int) -> Iterator[str]:
     """Yield the lines of the table as they are measured."""
     python = quantize_python()
-    _make(folder, rows)
+    for name, size in (("master", SIZE), ("miniature", synthetic.MINIATURE)):
+        _make(folder / name, size)
+    _make_rows(folder / "rows", rows)
     layer, whole = _largest_layer(folder / "master"), synthetic.nbytes(SIZE)
     yield f"machine: {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f} before"
     yield f"master {_mb(whole)}, {SIZE.layers} layers; the largest layer {_mb(layer)}"
-    imports = run([python, "-c", "import torch, transformers.models.qwen3_5"], _env(), folder / "log")
-    yield f"torch and transformers alone: {_mb(imports.anonymous)}"
+    least = _step(folder, "miniature", python, 1, tokens).anonymous
+    yield f"the step on the miniature: peak {_mb(least)}"
     peaks = {}
     for count in (1, rows):
-        ran = _step(folder, python, count, tokens)
+        ran = _step(folder, "master", python, count, tokens)
         peaks[count] = ran.anonymous
         yield f"{count} rows of {tokens} tokens: peak {_mb(ran.anonymous)}, {ran.seconds:.1f} s"
-    over = max(peaks.values()) - imports.anonymous
-    yield f"above the imports: {over / layer:.2f} layers, {over / whole:.2f} of the master"
+    over = max(peaks.values()) - least
+    yield f"above the miniature's: {over / layer:.2f} layers, {over / whole:.2f} of the master"
     yield f"load {os.getloadavg()[0]:.1f} after"
 
 
-def _make(folder: Path, rows: int) -> None:
-    synthetic.make(folder / "master", SIZE)
+def _make(folder: Path, size: synthetic.Size) -> None:
+    synthetic.make(folder, size)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(TINY / "master" / name, folder / "master" / name)
+        shutil.copyfile(TINY / "master" / name, folder / name)
+
+
+def _make_rows(folder: Path, rows: int) -> None:
     lines = [json.loads(line) for line in (TINY / "calibration.jsonl").read_text().splitlines()]
     text = " ".join(str(message["content"]) for line in lines for message in line["messages"])
-    (folder / "rows").mkdir()
-    with (folder / "rows" / "calibration.jsonl").open("w") as file:
+    folder.mkdir()
+    with (folder / "calibration.jsonl").open("w") as file:
         for number in range(rows):
             row = {"id": f"{number}", "messages": [{"role": "user", "content": text}], "thinking": False}
             file.write(json.dumps(row) + "\n")
 
 
-def _step(folder: Path, python: Path, rows: int, tokens: int) -> Ran:
-    root = folder / f"step-{rows}"
+def _step(folder: Path, master: str, python: Path, rows: int, tokens: int) -> Ran:
+    root = folder / f"{master}-{rows}"
     for name in ("in", "out", "state"):
         (root / name).mkdir(parents=True)
     for name, source in (
-        ("master", folder / "master"),
+        ("master", folder / master),
         ("rows", folder / "rows"),
         ("chat_template", TEMPLATES),
     ):
