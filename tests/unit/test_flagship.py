@@ -99,7 +99,7 @@ OWED = {
         "`message.reasoning`",
         "`message.reasoning_content`",
         "--tool-call-parser qwen3_xml",
-        "--linear-backend=cutlass",
+        "--linear-backend cutlass",
         "**Watchdog.**",
         "a GB10 is specified at about 273 GB/s",
         "**Acceptance length** is 1 + accepted / drafts",

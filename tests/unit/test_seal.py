@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,10 +101,12 @@ def test_another_interpreter_has_another_seal(
     assert place.said is None
 
 
-@pytest.mark.parametrize("other", [{"version": "1.0.1"}, {"hub": Path("/elsewhere")}, {"recipe": "flagship"}])
+@pytest.mark.parametrize(
+    "other",
+    [{"version": "1.0.1"}, {"hub": Path("/elsewhere")}, {"recipe": "flagship"}, {"engine": "docker"}],
+)
 def test_another_question_has_another_seal(place: Place, other: dict[str, object]) -> None:
-    words = {"project": place.question.project, "recipe": "tiny", "version": "1.0.0", "hub": place.results}
-    asked = Question(**{**words, **other})  # type: ignore[arg-type]
+    asked = replace(place.question, **other)  # type: ignore[arg-type]
     assert seal.standing(asked, place.store) is None
 
 

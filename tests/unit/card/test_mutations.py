@@ -34,6 +34,8 @@ NOT_SAID = (
     "groups.*.input_scale",
     # Which seeds were drawn stands in the evidence; no reader repeats the draw from a card.
     "facts.profile.sampling.seed",
+    # A gate holds its floor against it; the card's command says the profile's own.
+    "facts.speculative_tokens",
     # How tensors of one kind divide into dtypes: the card names the dtypes and the sum.
     "trees.*.classes.*.dtypes.*",
     # Shapes that the architecture table does not list.
