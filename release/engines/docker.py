@@ -153,6 +153,8 @@ def _follow(daemon: Daemon, container: str, job: Job) -> None:
     api = daemon.client.api
     with daemons.in_words(f"{job.step.name}: running its container"), _attached(api, container) as wire:
         api.start(container)
+        if pid := int(api.inspect_container(container)["State"]["Pid"]):  # 0: it has ended already
+            job.started(pid)
         with _ended_after(api, container, job.step.timeout_s) as late, job.log.open("wb") as log:
             try:
                 message = _listen(wire, log, job)

@@ -1,9 +1,9 @@
 """A seal stands while nothing has changed, and for nothing else."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,7 +106,7 @@ def test_another_interpreter_has_another_seal(
     [{"version": "1.0.1"}, {"hub": Path("/elsewhere")}, {"recipe": "flagship"}, {"engine": "docker"}],
 )
 def test_another_question_has_another_seal(place: Place, other: dict[str, object]) -> None:
-    asked = replace(place.question, **other)  # type: ignore[arg-type]
+    asked = dataclasses.replace(place.question, **other)  # type: ignore[arg-type]
     assert seal.standing(asked, place.store) is None
 
 
