@@ -21,7 +21,7 @@ from release.store import Store, gc
 from tests.unit import mini_line
 
 MEASURED = ("smoke-nvfp4", "smoke-master")
-AFTER_GATE = {"card-nvfp4", "card-master", "assemble-nvfp4", "assemble-master"}
+AFTER_GATE = {"card-nvfp4", "card-master", "report", "assemble-nvfp4", "assemble-master"}
 
 
 @pytest.fixture
