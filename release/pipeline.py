@@ -31,65 +31,84 @@ def graph(
     The BF16 master's tree is served with the same drive as the quantized one: it is the
     baseline of every relative gate.
     """
-    precision: dict[str, Json] = {key: str(value) for key, value in asdict(wanted.precision).items()}
     return Graph(
         sources=tuple(Source(name=name, digest=tree) for name, tree in lock.trees.items()),
         unresolved=tuple(lock.unresolved_sources),
         steps=(
-            Step(
-                name="calibrate",
-                does="calibrate",
-                image="quantize",
-                inputs={"master": "master", "rows": "calibration", "chat_template": "chat_template"},
-                params={**wanted.calibrate, **precision},
-                measures=True,
-            ),
-            Step(
-                name="quantize",
-                does="quantize",
-                image="quantize",
-                inputs={"master": "master", "calibration": "calibrate"},
-                params={
-                    **precision,
-                    "exporter": wanted.exporter,
-                    "max_shard_size": wanted.max_shard_size,
-                    "gpu": wanted.variant != CPU_VARIANT,
-                },
-            ),
+            _calibrate(wanted),
+            _quantize(wanted),
             _graft("nvfp4", body="quantize"),
             _graft("master", body="master"),
             _configure("nvfp4", wanted, quantized=True),
             _configure("master", wanted, quantized=False),
-            Step(
-                name="prove",
-                does="prove",
-                image="quantize",
-                inputs={
-                    "nvfp4": "configure-nvfp4",
-                    "release_master": "configure-master",
-                    "base": "base",
-                    "master": "master",
-                    "calibration": "calibrate",
-                    "chat_template": "chat_template",
-                },
-                params=precision,
-                check="proofs",
-            ),
+            _prove(wanted),
             _smoke("nvfp4", wanted.serve_nvfp4, wanted),
             _smoke("master", wanted.serve_master, wanted),
-            Step(
-                name="gate",
-                does="gate",
-                inputs={name: name for name in ("prove", "smoke-nvfp4", "smoke-master")},
-                params={"gates": [dict(row) for row in wanted.gates]},
-                check="gates",
-            ),
+            _gate(wanted),
             *(_card(kind, wanted, lock, version, machine) for kind in KINDS),
             *(_sbom(kind, wanted, images, version) for kind in KINDS),
             _report(wanted, lock, version, machine),
             *(_assemble(kind, wanted, lock, version) for kind in KINDS),
         ),
     )
+
+
+def _calibrate(wanted: Recipe) -> Step:
+    return Step(
+        name="calibrate",
+        does="calibrate",
+        image="quantize",
+        inputs={"master": "master", "rows": "calibration", "chat_template": "chat_template"},
+        params={**wanted.calibrate, **_precision(wanted)},
+        measures=True,
+    )
+
+
+def _quantize(wanted: Recipe) -> Step:
+    return Step(
+        name="quantize",
+        does="quantize",
+        image="quantize",
+        inputs={"master": "master", "calibration": "calibrate"},
+        params={
+            **_precision(wanted),
+            "exporter": wanted.exporter,
+            "max_shard_size": wanted.max_shard_size,
+            "gpu": wanted.variant != CPU_VARIANT,
+        },
+    )
+
+
+def _prove(wanted: Recipe) -> Step:
+    return Step(
+        name="prove",
+        does="prove",
+        image="quantize",
+        inputs={
+            "nvfp4": "configure-nvfp4",
+            "release_master": "configure-master",
+            "base": "base",
+            "master": "master",
+            "calibration": "calibrate",
+            "chat_template": "chat_template",
+        },
+        params=_precision(wanted),
+        check="proofs",
+    )
+
+
+def _gate(wanted: Recipe) -> Step:
+    return Step(
+        name="gate",
+        does="gate",
+        inputs={name: name for name in ("prove", "smoke-nvfp4", "smoke-master")},
+        params={"gates": [dict(row) for row in wanted.gates]},
+        check="gates",
+    )
+
+
+def _precision(wanted: Recipe) -> dict[str, Json]:
+    return {key: str(value) for key, value in asdict(wanted.precision).items()}
 
 
 def _graft(kind: str, body: str) -> Step:
