@@ -14,7 +14,7 @@ import pytest
 from tests.integration.house import PROJECT, House
 
 SMOKE = {"smoke-nvfp4", "smoke-master"}
-AFTER_GATE = {"card-nvfp4", "card-master", "assemble-nvfp4", "assemble-master"}
+AFTER_GATE = {"card-nvfp4", "card-master", "report", "assemble-nvfp4", "assemble-master"}
 NOT_SHARED = shutil.ignore_patterns("locks", "pins", "scratch")
 """Locks are inodes: two stores must not share them."""
 

@@ -24,7 +24,7 @@ from tests.integration.small import state
 
 REPOS = ("graftsmith/tiny-cascade", "graftsmith/tiny-cascade-NVFP4-MTP")
 SEED = 20261123
-REPEATS = 60
+REPEATS = 20
 """Kills beyond one for each distinct point; GRAFTSMITH_ALL_KILL_POINTS=1 takes all there are."""
 
 WHOLE = "whole"
