@@ -1,6 +1,5 @@
 """The release workflow's scripts, one after another as the workflow runs them, on the tiny line."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -63,4 +62,4 @@ def test_the_workflow_releases_what_a_person_releases(released: House, tmp_path:
         assert sums == (folder / "prepared" / f"assemble-{kind}" / "SHA256SUMS").read_text()
         by_hand = released.hub / "graftsmith" / repo / "v0.1.0" / "SHA256SUMS"
         assert sums == by_hand.read_text(), "the same release as by hand"
-    assert not any(name.startswith(("HF_", "HUGGING")) for name in environment), os.environ
+    assert "HF_TOKEN" not in environment
