@@ -243,7 +243,8 @@ def test_a_host_that_allows_no_process_namespace_still_runs_and_says_so(tmp_path
         assert not processes('sleep 300.75')
     """)
     wrapped = ["unshare", "--user", "--map-root-user", sys.executable, "-c", script]
-    done = subprocess.run(wrapped, cwd=PROJECT, capture_output=True, text=True, check=False)
+    lenient = {name: value for name, value in os.environ.items() if name != outcome.REQUIRE}
+    done = subprocess.run(wrapped, cwd=PROJECT, env=lenient, capture_output=True, text=True, check=False)
     if "unshare" in done.stderr:
         pytest.skip(f"this host allows no user namespace: {done.stderr.strip()}")
     assert done.stdout == "none: a limit in /proc/sys/user is reached\n", done.stderr
