@@ -22,6 +22,7 @@ from statistics import median
 
 from benchmarks import synthetic
 from benchmarks.measure import evict, run, warm
+from recipes.formats.precision import OPTIONS
 from recipes.formats.step import Workdir, parse_tree
 from recipes.steps.quantize.main import main as quantize
 
@@ -39,6 +40,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to make the checkpoint (default: the temp folder)")
     parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args()
+    if asked.folder is not None:
+        asked.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix="bench-prove-") as folder:
         for line in report(Path(folder), asked.repeats):
             print(line, flush=True)
@@ -123,7 +126,7 @@ def _quantize(folder: Path, body: Path) -> None:
         (root / name).mkdir(parents=True)
     for name in ("master", "calibration"):
         (root / "in" / name).symlink_to(folder / name)
-    params = {"keep_bf16": list(synthetic.KEEP_BF16), "in_proj_ab": "nvfp4", "gpu": False}
+    params = {**dict.fromkeys(OPTIONS, "nvfp4"), "gpu": False}
     work = Workdir(root, {**params, "exporter": "stream", "max_shard_size": "5GB"})
     quantize(work)
     work.finish()
