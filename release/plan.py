@@ -125,27 +125,11 @@ def _plan_step(
     waits_for = tuple(sorted({made_by for made_by in step.inputs.values() if made_by not in digests}))
     if step.image is not None and step.image not in site.images:
         lacks = f"image {step.image}: no such variant in images/ yet"
-        return Planned(
-            step=step,
-            status=Status.WAIT,
-            derivation=None,
-            tree=None,
-            why="; ".join([lacks, *([f"after {', '.join(waits_for)}"] if waits_for else [])]),
-            waits_for=waits_for,
-        )
+        return _waiting(step, waits_for, (lacks, _after(waits_for)))
     derivation = derive(step, inputs, site)
     if waits_for:
         found = _differences(step, derivation, known)
-        why = "; ".join(part for part in (f"after {', '.join(waits_for)}", _changed(found)) if part)
-        return Planned(
-            step=step,
-            status=Status.WAIT,
-            derivation=None,
-            tree=None,
-            why=why,
-            differences=found,
-            waits_for=waits_for,
-        )
+        return _waiting(step, waits_for, (_after(waits_for), _changed(found)), found)
     tree = known.tree_of(derivation.key)
     if tree is not None:
         return Planned(step=step, status=Status.HIT, derivation=derivation, tree=tree, why="in the store")
@@ -172,6 +156,24 @@ def _plan_step(
         differences=found,
         gone=gone,
     )
+
+
+def _waiting(
+    step: Step, waits_for: tuple[str, ...], why: tuple[str, ...], found: tuple[Difference, ...] = ()
+) -> Planned:
+    return Planned(
+        step=step,
+        status=Status.WAIT,
+        derivation=None,
+        tree=None,
+        why="; ".join(filter(None, why)),
+        differences=found,
+        waits_for=waits_for,
+    )
+
+
+def _after(waits_for: tuple[str, ...]) -> str:
+    return f"after {', '.join(waits_for)}" if waits_for else ""
 
 
 def explain(ran: bool, found: tuple[Difference, ...], gone: str | None) -> str:

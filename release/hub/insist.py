@@ -86,8 +86,8 @@ def insist(call: Callable[[], T], patience: Patience, *, found: Callable[[], T |
             return done
     raise NetworkError(
         f"the Hub does not answer: {redact(str(last))}",
-        why=f"It was asked {patience.tries} times. What was sent stays there and is not sent again.",
-        hint="run the same command again later: it continues",
+        why=f"It was asked {patience.tries} times. Nothing is lost: what it has by now is not sent again.",
+        hint="run the same command again later",
     ) from last
 
 
