@@ -4,14 +4,11 @@
 """
 
 import functools
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recipes.formats import evidence
-from recipes.formats.checkpoint import open_checkpoint
-from recipes.formats.progress import Update
 from release import assemble, closure, gates, machine, pipeline, recipe, sbom, verdicts
 from release import built as builts
 from release import lock as locks
@@ -19,15 +16,15 @@ from release.card import licences
 from release.card import step as card_step
 from release.card.facts import parse_facts
 from release.closure import Code
-from release.derivation import Site, Source, Step
+from release.derivation import Site, Step
 from release.digest import Tree
 from release.engines.environment import uv_record, uv_version
 from release.engines.host import HostEngine
 from release.engines.local import LocalEngine
-from release.errors import BuildError, ConfigError, UsageError
+from release.errors import BuildError, UsageError
+from release.fetching import Sources
 from release.guard.guarded import Guarded
 from release.hoststep import HostStep
-from release.hub import fetch
 from release.images import Image, this_platform
 from release.images import find as find_image
 from release.lock import Lock, Pinned
@@ -73,6 +70,11 @@ class Line:
     def images(self) -> Mapping[str, Image]:
         """The images that ``images/`` describes."""
         return {name: image for name, image in self.described.items() if image is not None}
+
+    @property
+    def sources(self) -> Sources:
+        """What the line is made of."""
+        return Sources(recipe=self.recipe, here=self.trees, pinned=self.pinned, store=self.store)
 
     def resolve(self) -> Lock:
         """Return the lock of what is there now; a Hub is not asked."""
@@ -184,30 +186,13 @@ def _containers(line: Line) -> Mapping[str, str]:
     return found
 
 
-def source_trees(line: Line) -> Mapping[str, Tree]:
-    """Return the tree of each resolved source, on this machine or on a Hub."""
-    return {**line.trees, **{name: pinned.tree for name, pinned in line.pinned.items()}}
-
-
-def checkpoints(line: Line) -> Mapping[str, Path]:
-    """Return the folders of both source checkpoints; empty until both are on this machine."""
-    found = {}
-    for name in recipe.CHECKPOINTS:
-        pinned = line.pinned.get(name)
-        if name in line.trees:
-            found[name] = recipe.source_path(line.recipe, line.recipe.sources[name])
-        elif pinned is not None and line.store.tree(pinned.tree.digest) is not None:
-            found[name] = line.store.folder(pinned.tree.digest, name)
-    return found if len(found) == len(recipe.CHECKPOINTS) else {}
-
-
 def plan_line(line: Line, steps: Graph, cache: Remote | None = None) -> tuple[Planned, ...]:
     """Return the plan of ``steps``; nothing is built."""
     code = code_of(line, steps)
 
     @functools.cache
     def now() -> Mapping[str, Manifest]:
-        sources = {tree.digest: Manifest(tree) for tree in source_trees(line).values()}
+        sources = {tree.digest: Manifest(tree) for tree in line.sources.trees.values()}
         return {**sources, **manifests(code, line.images, uv_version())}
 
     memory = known(line.store, line.recipe.name, now)
@@ -232,7 +217,7 @@ def bring(line: Line, steps: Graph, code: Mapping[str, Tree], listener: Listener
     """Bring the sources of ``steps`` in, and hold them and what explains the keys."""
     sources = {source.name: source.digest for source in steps.sources}
     line.store.hold(line.recipe.name, sources, manifests(code, line.images, uv_version()))
-    _fetch(line, steps, listener)
+    line.sources.bring(steps.sources, listener)
 
 
 def executor(line: Line, here: Site, listener: Listener, cache: Remote | None = None) -> Executor:
@@ -295,25 +280,6 @@ def keep(line: Line, version: str, done: Mapping[str, Done]) -> None:
         line.store.roots.put(line.recipe.name, version, release)
 
 
-def check_sources(line: Line) -> None:
-    """Open both checkpoints: a shard that is missing, cut short or lies about itself ends here.
-
-    Raises ConfigError that names the file. Only headers are read.
-    """
-    for name in recipe.CHECKPOINTS:
-        if name not in line.trees:
-            continue  # a Hub's: it is checked by the digests that the Hub told, file by file
-        path = recipe.source_path(line.recipe, line.recipe.sources[name])
-        try:
-            open_checkpoint(path)
-        except ValueError as error:
-            raise ConfigError(
-                f"source {name} ({path}): {error}",
-                why="Nothing was built from it and nothing was changed.",
-                hint="fetch or save the checkpoint again, then lock it",
-            ) from error
-
-
 def check_card(line: Line) -> None:
     """Refuse, before anything is built, what the card's step would refuse at the end.
 
@@ -334,43 +300,3 @@ def _code(does: str, here: Site) -> Code:
             hint="run the same command again",
         )
     return code
-
-
-def _fetch(line: Line, steps: Graph, listener: Listener) -> None:
-    """Bring in the sources that the store lacks. What a killed try brought in is kept."""
-    missing = [source for source in steps.sources if line.store.use_tree(source.digest) is None]
-    trees = source_trees(line)
-    if missing:
-        check_sources(line)
-        line.store.need(sum(line.store.lacks(trees[source.name]) for source in missing))
-    for source in missing:
-        _fetch_source(line, source, trees[source.name], listener)
-
-
-def _fetch_source(line: Line, source: Source, tree: Tree, listener: Listener) -> None:
-    step = Step(name=f"fetch-{source.name}", does="fetch")
-    held = recipe.hub_sources(line.recipe).get(source.name)
-    at = "copying" if held is None else "downloading"
-    began, done = time.monotonic(), 0
-
-    def read(count: int) -> None:
-        nonlocal done
-        done += count
-        listener.progress(step, Update(at=at, done=done, total=tree.size, unit="bytes"))
-
-    def waiting() -> None:
-        listener.waiting(step, source.digest)
-
-    listener.started(step, source.digest)
-    if held is None:
-        path = recipe.source_path(line.recipe, line.recipe.sources[source.name])
-        line.store.ingest(path, tree, read, waiting=waiting)
-    else:
-        fetch.bring(line.store, held.repo, line.pinned[source.name], read, waiting)
-    seconds = round(time.monotonic() - began, 3)
-    listener.finished(
-        step,
-        Done(
-            key=source.digest, tree=source.digest, size=tree.size, seconds=seconds, built=True, isolation={}
-        ),
-    )

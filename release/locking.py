@@ -11,7 +11,7 @@ from release import lock as locks
 from release import recipe as recipes
 from release.errors import LockError, UsageError
 from release.hub import listing
-from release.line import Line, check_sources, open_line, option
+from release.line import Line, open_line, option
 
 ALL = "all"
 
@@ -22,7 +22,7 @@ def lock_line(recipe: str, update: str, say: Callable[[str], None], *, diff: boo
     ``update`` names a source on a Hub that is asked for anew, or "all" of them.
     """
     line = open_line(recipe)
-    check_sources(line)
+    line.sources.check()
     line = ask(line, update, say) if update else line
     new = line.resolve()
     try:

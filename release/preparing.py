@@ -76,7 +76,7 @@ def show_plan(opened: Opened, terminal: Terminal) -> tuple[Planned, ...]:
     for name, pinned in line.pinned.items():
         if lacking := line.store.lacks(pinned.tree):
             terminal.say(f"to download: {name}, {size(lacking)} of {size(pinned.tree.size)}")
-    folders = lines.checkpoints(line)
+    folders = line.sources.checkpoints()
     if folders:
         counted = budget.byte_budget(line.recipe, folders)
         memory = budget.memory_budgets(line.recipe, folders, counted, pool(open_gpus()))
@@ -148,7 +148,7 @@ def headline(line: Line, version: str, planned: Sequence[Planned]) -> str:
 
 def _count(line: Line, planned: Sequence[Planned], terminal: Terminal) -> None:
     """Say how many bytes are to come; refuse before anything is built for a server that would not fit."""
-    folders = lines.checkpoints(line)
+    folders = line.sources.checkpoints()
     if not folders:
         return
     counted = budget.byte_budget(line.recipe, folders)
