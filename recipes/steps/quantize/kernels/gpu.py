@@ -32,13 +32,16 @@ from recipes.formats.nvfp4 import U8, U16
 # round to zero stay normal.
 EXACT_SCALES = (2.0**-60, 2.0**7)
 BLOCKS = 128  # a program: one block a thread in four warps
+# All programs of a peak meet at one word: a long way before it keeps them from waiting there.
+PEAK_WORDS, PEAK_TURNS = 4096, 16
 
 
 def peak(weight: torch.Tensor) -> int:
     """Return the largest |weight| of a contiguous BF16 tensor on a GPU, as BF16 bits."""
     words = weight.view(torch.int32).reshape(-1)
     top = torch.zeros(1, dtype=torch.int32, device=weight.device)
-    _peak[(triton.cdiv(words.numel(), 8 * BLOCKS),)](words, top, words.numel(), width=8 * BLOCKS)
+    programs = triton.cdiv(words.numel(), PEAK_WORDS * PEAK_TURNS)
+    _peak[(programs,)](words, top, words.numel(), width=PEAK_WORDS, turns=PEAK_TURNS, num_warps=8)
     return int(top.item())
 
 
@@ -99,10 +102,16 @@ class GpuKernel:
 
 
 @triton.jit
-def _peak(words: tl.tensor, top: tl.tensor, count: tl.tensor, width: tl.constexpr) -> None:
-    at = tl.program_id(0).to(tl.int64) * width + tl.arange(0, width)
-    size = tl.load(words + at, mask=at < count, other=0) & 0x7FFF7FFF
-    tl.atomic_max(top, tl.max(tl.maximum(size & 0xFFFF, size >> 16), axis=0))
+def _peak(
+    words: tl.tensor, top: tl.tensor, count: tl.tensor, width: tl.constexpr, turns: tl.constexpr
+) -> None:
+    at = tl.program_id(0).to(tl.int64) * (width * turns) + tl.arange(0, width)
+    largest = tl.zeros((width,), dtype=tl.int32)
+    for _ in range(turns):
+        size = tl.load(words + at, mask=at < count, other=0) & 0x7FFF7FFF
+        largest = tl.maximum(largest, tl.maximum(size & 0xFFFF, size >> 16))
+        at += width
+    tl.atomic_max(top, tl.max(largest, axis=0))
 
 
 @triton.jit
