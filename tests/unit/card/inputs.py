@@ -78,6 +78,15 @@ SAMPLING: dict[str, Json] = {
     "seed": 1,
 }
 
+FLOORS: dict[str, Json] = {
+    "overhead": 3 << 30,
+    "floor": 1 << 30,
+    "startup_floor": 1 << 29,
+    "swap_growth": 4 << 30,
+    "pressure": 80.0,
+    "return_within": 0,
+}
+
 CONFIG: dict[str, Json] = {
     "architectures": ["Qwen3_5ForConditionalGeneration"],
     "model_type": "qwen3_5",
@@ -207,6 +216,8 @@ def params(kind: str) -> dict[str, Json]:
         "lock": DIGEST,
         "images": {"quantize": DIGEST, "serve": DIGEST},
         "machine": {"cpu": "AMD EPYC", "cores": "2", "engine": "local", "memory": "24 GiB"},
+        "floors": FLOORS,
+        "gpu": False,
     }
 
 
