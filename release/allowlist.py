@@ -8,8 +8,13 @@ from pathlib import PurePosixPath
 
 SUFFIXES = (".safetensors", ".json", ".jsonl", ".jinja", ".md", ".txt")
 NAMES = ("LICENSE", "NOTICE", "report.html", "SHA256SUMS")
-PICTURES = ("evidence/prove/ledger.svg",)
-"""By their whole path: an SVG may hold a script, and only of this one we know that it does not."""
+PICTURES = (
+    "evidence/prove/ledger.svg",
+    "evidence/report/acceptance-positions.svg",
+    "evidence/report/acceptance-domains.svg",
+    "evidence/report/throughput.svg",
+)
+"""By their whole path: an SVG may hold a script, and only of those we draw we know that they do not."""
 
 KIT = ("serve/serve.sh", "serve/watchdog.sh", "serve/compose.yml", "serve/vllm.service")
 """By their whole path: shell that people run on purpose, rendered by the card step from its templates."""

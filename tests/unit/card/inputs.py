@@ -156,6 +156,7 @@ class Case:
             write(root / name / "config.json", json.dumps(CONFIG))
         write(root / "prove/evidence.json", evidence.dump(self._proved()))
         write(root / "prove/ledger.json", json.dumps(ledger(self.lm_head)))
+        write(root / "prove/ledger.svg", '<svg xmlns="http://www.w3.org/2000/svg"/>')
         for kind in ("nvfp4", "master"):
             write(root / f"smoke-{kind}/evidence.json", evidence.dump(self._smoke(kind)))
             write(root / f"smoke-{kind}/replies.jsonl", '{"id": "a"}\n' * 36)
