@@ -252,7 +252,7 @@ def card(
 
     Example: invoke card --recipe qwen3.6-27b-vlm-cascade --draft
     """
-    from release.drafting import draft_cards, release_cards
+    from release.drafting import draft_cards, pictures, release_cards
     from release.report.preview import show
     from release.report.terminal import Terminal
 
@@ -260,7 +260,8 @@ def card(
     for kind, folder in cards.items():
         print(f"card-{kind}: {folder}")
     if open_:
-        show([folder / "README.md" for folder in cards.values()], PROJECT / "dist" / "pages")
+        found = pictures(recipe, version)
+        show([folder / "README.md" for folder in cards.values()], PROJECT / "dist" / "pages", found)
 
 
 @command
