@@ -252,7 +252,7 @@ def card(
 
     Example: invoke card --recipe qwen3.6-27b-vlm-cascade --draft
     """
-    from release.drafting import draft_cards, release_cards
+    from release.drafting import draft_cards, pictures, release_cards
     from release.report.preview import show
     from release.report.terminal import Terminal
 
@@ -260,7 +260,8 @@ def card(
     for kind, folder in cards.items():
         print(f"card-{kind}: {folder}")
     if open_:
-        show([folder / "README.md" for folder in cards.values()], PROJECT / "dist" / "pages")
+        found = pictures(recipe, version)
+        show([folder / "README.md" for folder in cards.values()], PROJECT / "dist" / "pages", found)
 
 
 @command
@@ -275,10 +276,12 @@ def release(
     cache_trust: str = "",
     cache_push: bool = False,
     yes: bool = False,
+    namespace: str = "",
 ) -> None:
     """Release both repos of a line as one version (--dry-run: print the plan; --engine local or docker).
 
     --hub is a folder, or hf for the Hub of HF_ENDPOINT, which asks before it writes (--yes: no question).
+    --namespace owns both repos, where it is not the recipe's own; your token must be able to write there.
 
     Example: invoke release --version 0.1.0
     """
@@ -287,7 +290,9 @@ def release(
 
     where = None if hub == "hf" else Path(hub).absolute()
     if where is not None and not dry_run and not cache_push:
-        asked = Question(project=PROJECT, recipe=recipe, version=version, engine=engine, hub=where)
+        asked = Question(
+            project=PROJECT, recipe=recipe, version=version, engine=engine, hub=where, namespace=namespace
+        )
         if (said := standing(asked, default_root())) is not None:
             print(said, end="")
             return
@@ -295,7 +300,7 @@ def release(
     from release.releasing import release_version
     from release.report.terminal import Terminal
 
-    order = _order(recipe, version, engine, cache, cache_trust, cache_push)
+    order = _order(recipe, version, engine, cache, cache_trust, cache_push, namespace)
     release_version(order, where, Terminal(), dry_run=dry_run, yes=yes)
 
 
@@ -309,6 +314,7 @@ def prepare(
     cache: str = "",
     cache_trust: str = "",
     cache_push: bool = False,
+    namespace: str = "",
 ) -> None:
     """Do everything of a release but publish it (--out: a folder for sums and evidence).
 
@@ -317,12 +323,12 @@ def prepare(
     from release.preparing import prepare_version
     from release.report.terminal import Terminal
 
-    order = _order(recipe, version, engine, cache, cache_trust, cache_push)
+    order = _order(recipe, version, engine, cache, cache_trust, cache_push, namespace)
     prepare_version(order, Path(out).absolute() if out else None, Terminal())
 
 
 @command
-def hub_setup(context: Context, recipe: str = "tiny", private: bool = False) -> None:
+def hub_setup(context: Context, recipe: str = "tiny", private: bool = False, namespace: str = "") -> None:
     """Make both repos of a line on the Hub of HF_ENDPOINT, once; what is there stays as it is.
 
     Example: invoke hub-setup --private
@@ -330,7 +336,7 @@ def hub_setup(context: Context, recipe: str = "tiny", private: bool = False) -> 
     from release.publishing import set_up
     from release.report.terminal import Terminal
 
-    set_up(recipe, Terminal(), private=private)
+    set_up(recipe, Terminal(), private=private, namespace=namespace)
 
 
 @command
@@ -345,7 +351,9 @@ def hub(context: Context, root: str = str(PROJECT / "dist" / "hub-server"), port
 
 
 @command
-def rollback(context: Context, version: str, recipe: str = "tiny", yes: bool = False) -> None:
+def rollback(
+    context: Context, version: str, recipe: str = "tiny", yes: bool = False, namespace: str = ""
+) -> None:
     """Put the release before a version on main of both repos of the Hub; nothing is uploaded, tags stay.
 
     Example: invoke rollback --version 1.1.0
@@ -353,11 +361,13 @@ def rollback(context: Context, version: str, recipe: str = "tiny", yes: bool = F
     from release.publishing import roll_back
     from release.report.terminal import Terminal
 
-    roll_back(recipe, version, Terminal(), yes=yes)
+    roll_back(recipe, version, Terminal(), yes=yes, namespace=namespace)
 
 
 @command
-def yank(context: Context, version: str, recipe: str = "tiny", yes: bool = False) -> None:
+def yank(
+    context: Context, version: str, recipe: str = "tiny", yes: bool = False, namespace: str = ""
+) -> None:
     """Take a version away from readers of both repos of the Hub; its name stays taken.
 
     Example: invoke yank --version 1.1.0
@@ -365,7 +375,7 @@ def yank(context: Context, version: str, recipe: str = "tiny", yes: bool = False
     from release.publishing import yank as run
     from release.report.terminal import Terminal
 
-    run(recipe, version, Terminal(), yes=yes)
+    run(recipe, version, Terminal(), yes=yes, namespace=namespace)
 
 
 @command
@@ -453,12 +463,13 @@ def _order(
     cache: str = "",
     cache_trust: str = "",
     cache_push: bool = False,
+    namespace: str = "",
 ) -> "Order":
     from release.cache.choice import Choice
     from release.preparing import Order
 
     choice = Choice(uri=cache, trust=cache_trust, push=cache_push)
-    return Order(recipe=recipe, version=version, engine=engine, cache=choice)
+    return Order(recipe=recipe, version=version, engine=engine, cache=choice, namespace=namespace)
 
 
 def _debug() -> bool:

@@ -1,4 +1,4 @@
-"""Which files a release may hold: nothing that runs, nothing hidden, nothing unexpected.
+"""Which files a release may hold: nothing that loading runs, nothing hidden, nothing unexpected.
 
 allowed("model.safetensors")  # True
 allowed("modeling_x.py")      # False
@@ -8,14 +8,25 @@ from pathlib import PurePosixPath
 
 SUFFIXES = (".safetensors", ".json", ".jsonl", ".jinja", ".md", ".txt")
 NAMES = ("LICENSE", "NOTICE", "report.html", "SHA256SUMS")
-PICTURES = ("evidence/prove/ledger.svg",)
-"""By their whole path: an SVG may hold a script, and only of this one we know that it does not."""
+PICTURES = (
+    "evidence/prove/ledger.svg",
+    "evidence/report/acceptance-positions.svg",
+    "evidence/report/acceptance-domains.svg",
+    "evidence/report/throughput.svg",
+)
+"""By their whole path: an SVG may hold a script, and only of those we draw we know that they do not."""
 
-WHY = f"Only {', '.join(SUFFIXES)} and {', '.join(NAMES)} are published: nothing that can run."
+KIT = ("serve/serve.sh", "serve/watchdog.sh", "serve/compose.yml", "serve/vllm.service")
+"""By their whole path: shell that people run on purpose, rendered by the card step from its templates."""
+
+WHY = (
+    f"Only {', '.join(SUFFIXES)} and {', '.join(NAMES)} are published, and the card's own pictures "
+    "and serve/ files: nothing that loading a model runs."
+)
 
 
 def allowed(path: str) -> bool:
     """Tell whether a release may hold a file of this name."""
     parts = PurePosixPath(path).parts
     hidden = any(part.startswith(".") for part in parts)
-    return not hidden and (path in PICTURES or parts[-1] in NAMES or parts[-1].endswith(SUFFIXES))
+    return not hidden and (path in (*PICTURES, *KIT) or parts[-1] in NAMES or parts[-1].endswith(SUFFIXES))

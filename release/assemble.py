@@ -32,7 +32,7 @@ EVIDENCE = {
     "prove": ("evidence.json", "ledger.json", "ledger.svg"),
     "gate": ("verdicts.json",),
     "sbom": ("sbom.cdx.json",),
-    "report": ("report.html",),
+    "report": ("report.html", "acceptance-positions.svg", "acceptance-domains.svg", "throughput.svg"),
     "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
 }
@@ -56,7 +56,7 @@ def assemble(inputs: Inputs, params: Params) -> Result:
     return Result(new={RECORD_FILE: text, SUMS_FILE: Tree(files).sums().encode()}, taken=taken)
 
 
-ASSEMBLE = HostStep(assemble, revision=3)
+ASSEMBLE = HostStep(assemble, revision=4)
 
 
 def _record(inputs: Inputs, params: Params) -> Record:

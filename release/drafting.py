@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from recipes.formats.evidence import Evidence
-from release import gates, verdicts
+from release import allowlist, gates, verdicts
 from release import line as lines
 from release import recipe as recipes
 from release.card import step as card_step
@@ -27,12 +27,12 @@ EVIDENCE = ("prove", "smoke-nvfp4", "smoke-master")
 
 
 def release_cards(recipe: str, version: str, terminal: Terminal) -> Mapping[str, Path]:
-    """Render the cards of ``version``, building what they need; return their folders by kind."""
+    """Render the cards of ``version``, building what they need and show; return their folders by kind."""
     if not version:
         raise UsageError("which version? A card is one version's", hint="add --version X, or --draft")
     line = lines.open_line(recipe)
     targets = {kind: f"card-{kind}" for kind in KINDS}
-    steps = line.steps(lines.parse_version(version)).only(targets.values())
+    steps = line.steps(lines.parse_version(version)).only([*targets.values(), "report"])
     try:
         done = lines.realize_line(line, steps, terminal)
     finally:
@@ -53,6 +53,19 @@ def draft_cards(recipe: str, version: str = "", folder: Path = DRAFTS) -> Mappin
             if step.does == "card":
                 written[str(step.params["kind"])] = _draft(line, step, known, folder / line.recipe.name)
     return written
+
+
+def pictures(recipe: str, version: str = "") -> Mapping[str, Path]:
+    """Return the pictures that the cards of a version show and the store has, by their paths in a repo."""
+    line = lines.open_line(recipe)
+    steps = line.steps_of(line.resolve(), version or lines.latest(line))
+    built = {item.step.name: item.tree for item in lines.plan_line(line, steps) if item.tree}
+    found = {}
+    for path in allowlist.PICTURES:
+        _, step, file = path.split("/")
+        if step in built:
+            found[path] = line.store.folder(built[step], step) / file
+    return found
 
 
 def _draft(line: Line, step: Step, known: Mapping[str, Input], folder: Path) -> Path:

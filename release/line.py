@@ -104,14 +104,15 @@ class Line:
         return lock
 
 
-def open_line(name: str, engine: str = LOCAL) -> Line:
+def open_line(name: str, engine: str = LOCAL, namespace: str = "") -> Line:
     """Open the release line of recipe ``name``, or of the recipe in the folder ``name``.
 
     ``engine`` is where its steps will run. Raises UsageError for one that does not exist.
+    ``namespace`` owns both repos, where it is given; else the recipe's own does.
     """
     if engine not in ENGINES:
         raise UsageError(f"no engine {engine!r}", hint=f"there are: --engine {' or '.join(ENGINES)}")
-    wanted = recipe.load(recipe.find(PROJECT, name))
+    wanted = recipe.load(recipe.find(PROJECT, name), namespace)
     store = Store(default_root())
     line = Line(
         recipe=wanted,

@@ -174,6 +174,8 @@ def _card(kind: str, wanted: Recipe, lock: Lock, version: str, machine: Mapping[
             "sources": {name: source.tree or UNRESOLVED for name, source in lock.sources.items()},
             "recipe": wanted.name,
             "machine": dict(machine),
+            "floors": dict(asdict(wanted.smoke.floors)),
+            "gpu": wanted.variant != CPU_VARIANT,
         },
     )
 

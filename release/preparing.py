@@ -32,12 +32,16 @@ HANDED_ON = (SUMS_FILE, RECORD_FILE, "evidence", "README.md")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What was asked for: a version of a line, where its steps run, and which cache they share."""
+    """What was asked for: a version of a line, where its steps run, and which cache they share.
+
+    ``namespace`` owns both repos; empty for the recipe's own.
+    """
 
     recipe: str
     version: str
     engine: str = lines.LOCAL
     cache: Choice = field(default_factory=Choice)
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,7 @@ class Prepared:
 def open_order(order: Order, terminal: Terminal) -> Opened:
     """Open the line of ``order``. Raises UsageError for what is no version."""
     version = lines.parse_version(order.version)
-    line = lines.open_line(order.recipe, order.engine)
+    line = lines.open_line(order.recipe, order.engine, order.namespace)
     return Opened(
         line=line, version=version, cache=order.cache.open(line.store, line.recipe.name, terminal.say)
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from release import line as lines
+from release import recipe as recipes
 from release.errors import StoppedError, UsageError
 from release.hub.folder import FolderHub
 from release.hub.transaction import Hub, Outcome, Release, State
@@ -84,9 +85,9 @@ def _sent(sent: int | None, whole: int) -> tuple[str, str]:
     return ("by Xet", "by Xet") if sent is None else (size(sent), size(max(0, whole - sent)))
 
 
-def set_up(recipe: str, terminal: Terminal, *, private: bool) -> None:
+def set_up(recipe: str, terminal: Terminal, *, private: bool, namespace: str = "") -> None:
     """Make both repos of a line on the Hub of HF_ENDPOINT; those that are there stay as they are."""
-    with _client(recipe) as (client, repos):
+    with _client(recipe, namespace) as (client, repos):
         terminal.say(f"{client.api.endpoint}, as {client.whoami()}:")
         for repo in repos:
             client.create(repo, private=private)
@@ -94,33 +95,34 @@ def set_up(recipe: str, terminal: Terminal, *, private: bool) -> None:
             terminal.say(f"  {client.api.endpoint}/{repo} is there, and this token may write to it")
 
 
-def roll_back(recipe: str, version: str, terminal: Terminal, *, yes: bool) -> None:
+def roll_back(recipe: str, version: str, terminal: Terminal, *, yes: bool, namespace: str = "") -> None:
     """Put the release before ``version`` on both mains; no byte is uploaded, and tags stay."""
     from release.hub import withdraw
 
     _consent(f"put the release before {lines.parse_version(version)} on main of both repos", yes=yes)
-    with _client(recipe) as (client, repos):
+    with _client(recipe, namespace) as (client, repos):
         before = withdraw.roll_back(client, repos, version)
     terminal.say(f"main of {repos[0]} and of {repos[1]} holds v{before}; tags are as they were")
 
 
-def yank(recipe: str, version: str, terminal: Terminal, *, yes: bool) -> None:
+def yank(recipe: str, version: str, terminal: Terminal, *, yes: bool, namespace: str = "") -> None:
     """Take the tags of a version away from both repos; its name stays taken."""
     from release.hub import withdraw
 
     _consent(f"take v{lines.parse_version(version)} away from readers of both repos", yes=yes)
-    with _client(recipe) as (client, repos):
+    with _client(recipe, namespace) as (client, repos):
         withdraw.yank(client, repos, version)
     terminal.say(f"v{version} is yanked; its files stay at the tag {withdraw.YANKED}{version}")
 
 
 @contextmanager
-def _client(recipe: str) -> "Iterator[tuple[Client, tuple[str, str]]]":
+def _client(recipe: str, namespace: str) -> "Iterator[tuple[Client, tuple[str, str]]]":
     from release.hub.calls import CallJournal
     from release.hub.client import Client, endpoint
     from release.hub.insist import Patience, one_try
 
-    line = lines.open_line(recipe)
+    line = lines.open_line(recipe, namespace=namespace)
+    recipes.require_named(line.recipe)
     patience, file = Patience(), line.store.root / "publishing" / "calls.jsonl"
     journal = CallJournal(file, version="", repos={})
     with one_try(patience):

@@ -15,6 +15,7 @@ from recipes.formats.serving.budget import Floors, parse_floors
 from recipes.formats.serving.profile import parse_serve
 from release.digest import Json
 from release.errors import ConfigError, GraftsmithError, UsageError
+from release.reponame import RepoName
 from release.source import EXPECTED, HubSource, PathSource, parse_source
 from release.tables import Table, expect_format, read
 
@@ -104,8 +105,11 @@ def find(project: Path, name: str) -> Path:
     )
 
 
-def load(folder: Path) -> Recipe:
-    """Read and check the recipe in ``folder``. Raises ConfigError: file, key, expected, got."""
+def load(folder: Path, namespace: str = "") -> Recipe:
+    """Read and check the recipe in ``folder``. Raises ConfigError: file, key, expected, got.
+
+    ``namespace`` is the owner of both repos where it is not the recipe's own.
+    """
     table = read(folder / RECIPE_FILE)
     expect_format(table, FORMAT)
     quantize = table.take_table("quantize")
@@ -114,7 +118,7 @@ def load(folder: Path) -> Recipe:
         name=_name(table),
         folder=folder,
         variant=table.take("variant", str),
-        repos=_repos(table.take_table("repos")),
+        repos=_repos(table.take_table("repos"), namespace),
         sources=_sources(table.take_table("sources")),
         precision=_precision(quantize),
         exporter=_one_of(quantize, "exporter", ("stream", "modelopt")),
@@ -160,17 +164,16 @@ def require_named(recipe: Recipe) -> None:
         raise ConfigError(
             f"{recipe.folder / RECIPE_FILE}: repos.namespace: expected the owner of both repos, got nothing",
             why="There is no default to push to: it must be a namespace that your token can write.",
-            hint='write it into the recipe: namespace = "NAME"',
+            hint='add --namespace NAME, or write it into the recipe: namespace = "NAME"',
         )
 
 
-def _repos(table: Table) -> Repos:
-    namespace = table.take("namespace", str, UNNAMED)
-    repos = Repos(
-        master=f"{namespace}/{table.take('master', str)}", nvfp4=f"{namespace}/{table.take('nvfp4', str)}"
-    )
+def _repos(table: Table, namespace: str) -> Repos:
+    own = table.take("namespace", str, UNNAMED)
+    owner = namespace or own
+    names = [str(RepoName.parse(f"{owner}/{table.take(kind, str)}")) for kind in ("master", "nvfp4")]
     table.done()
-    return repos
+    return Repos(master=names[0], nvfp4=names[1])
 
 
 def _sources(table: Table) -> Mapping[str, str]:

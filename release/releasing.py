@@ -40,7 +40,12 @@ def release_version(
     announcing.announce(prepared, outcome, terminal)
     if hub is not None and seal.settled(stamps, began):
         question = seal.Question(
-            project=lines.PROJECT, recipe=order.recipe, version=order.version, engine=order.engine, hub=hub
+            project=lines.PROJECT,
+            recipe=order.recipe,
+            version=order.version,
+            engine=order.engine,
+            hub=hub,
+            namespace=order.namespace,
         )
         _seal(question, inputs, stamps, prepared, outcome)
 

@@ -37,11 +37,12 @@ class Question:
     version: str
     engine: str
     hub: Path
+    namespace: str = ""
 
     def file(self, store: Path) -> Path:
         """Return where the seal of this release lies; another interpreter has another one."""
         words = [str(self.project), self.recipe, os.path.abspath(self.recipe)]  # noqa: PTH100
-        words += [self.version, self.engine, str(self.hub), sys.prefix, sys.version]
+        words += [self.version, self.engine, str(self.hub), self.namespace, sys.prefix, sys.version]
         return store / "cache" / "seals" / f"{sha256(json.dumps(words).encode()).hexdigest()[:32]}.json"
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from recipes.formats.calibration import Calibration
 from recipes.formats.evidence import Evidence
 from recipes.formats.qwen3_5 import Kind
+from recipes.formats.serving.budget import Floors
 from release.card.architecture import Architecture, Quantization
 from release.card.facts import CardFacts, DraftHead
 from release.card.figures import MASTER, NVFP4, Figure, Row, required, rows
@@ -80,6 +81,14 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the recipe says of machines that serve: memory to leave free, in bytes, and whether by a GPU."""
+
+    floors: Floors
+    gpu: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationLine:
     """The calibration in words; the ranges themselves are published as a file."""
 
@@ -112,6 +121,8 @@ class Context:
     profile: Profile
     served: bool
     serve_command: tuple[str, ...]
+    floors: Floors
+    gpu: bool
 
     @property
     def ledger(self) -> Ledger | Unmeasured:
@@ -123,7 +134,7 @@ class Context:
         return any(proof.holds for proof in self.proofs if proof.name == name)
 
 
-def build(target: Target, facts: CardFacts, found: Found) -> Context:
+def build(target: Target, facts: CardFacts, found: Found, machine: Machine) -> Context:
     """Put the context together.
 
     Raises ProofError, GateError or ConfigError when the card would state what the evidence
@@ -154,6 +165,8 @@ def build(target: Target, facts: CardFacts, found: Found) -> Context:
         profile=profile,
         served="profile" in smoke.facts,
         serve_command=profile.command(target.repo, target.version, facts.hub, facts.serve_env),
+        floors=machine.floors,
+        gpu=machine.gpu,
     )
 
 

@@ -111,13 +111,7 @@ class CardFacts:
     calibration: Work | None
     tools: tuple[Work, ...]
     not_affiliated: tuple[str, ...]
-    watchdog_gib: int
     changes: tuple[Note, ...]
-
-    @property
-    def watchdog_kib(self) -> int:
-        """The floor of available memory as the kernel counts it."""
-        return self.watchdog_gib << 20
 
     @property
     def papers(self) -> tuple[str, ...]:
@@ -161,7 +155,6 @@ def parse_facts(data: Mapping[str, Json], base_revision: str = "") -> CardFacts:
         calibration=_calibration(card),
         tools=card.take_rows("tools", _work),
         not_affiliated=_strings(card, "not_affiliated"),
-        watchdog_gib=card.take("watchdog_gib", int, 0),
         changes=_changes(card),
     )
     card.done()

@@ -58,6 +58,7 @@ def _environment(templates: Path) -> jinja2.Environment:
     )
     environment.filters["count"] = _count
     environment.filters["size"] = _size
+    environment.filters["gib"] = _gib
     environment.filters["number"] = number
     return environment
 
@@ -81,3 +82,8 @@ def _size(value: int | Unmeasured) -> str:
         if value >= size:
             return f"{value / size:.2f} {unit}"
     return f"{value} bytes"
+
+
+def _gib(value: int) -> str:
+    """Return bytes of memory in the binary unit that memory is sold in."""
+    return f"{value / 2**30:.3g} GiB"

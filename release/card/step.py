@@ -1,10 +1,11 @@
-"""The host step ``card``: evidence and recipe facts in, README.md, LICENSE and NOTICE out.
+"""The host step ``card``: evidence and recipe facts in; README.md, LICENSE, NOTICE and serve/ out.
 
 Params::
 
     {"recipe": "tiny", "kind": "nvfp4", "version": "1.0.0", "repo": "owner/name",
      "sibling_repo": "owner/other", "lock": "<digest>", "sources": {"base": "<digest>"},
-     "images": {"quantize": "<digest>"}, "machine": {"cpu": "..."}, "draft": false, "card": {...}}
+     "images": {"quantize": "<digest>"}, "machine": {"cpu": "..."}, "draft": false, "card": {...},
+     "floors": {"overhead": 0, "floor": 1, ...}, "gpu": true}
 
 ``machine`` is where the figures were measured; it may stand in smoke's ``facts.machine``
 instead, and only a draft may lack it. The digests of both repos' model files are those of the
@@ -17,6 +18,7 @@ from pathlib import Path
 from recipes.formats import calibration
 from recipes.formats.evidence import EVIDENCE_FILE, Evidence
 from recipes.formats.evidence import parse as parse_evidence
+from recipes.formats.serving.budget import Floors
 from release import verdicts
 from release.card.architecture import (
     Architecture,
@@ -25,7 +27,7 @@ from release.card.architecture import (
     parse_quantization,
     read_config,
 )
-from release.card.context import Context, Found, Target, build
+from release.card.context import Context, Found, Machine, Target, build
 from release.card.facts import parse_facts
 from release.card.figures import MASTER, NVFP4
 from release.card.ledger import read_ledgers
@@ -49,7 +51,9 @@ def card(inputs: Inputs, params: Params) -> Result:
     Raises ProofError, GateError or ConfigError when the card would state what evidence does
     not hold; with the param ``draft`` it says "not measured" instead.
     """
-    from release.card.render import render  # jinja2: not before a card is rendered
+    # jinja2: not before a card is rendered
+    from release.card.kit import kit
+    from release.card.render import render
 
     context = read_context(inputs, params)
     templates = inputs["templates"].folder
@@ -65,11 +69,12 @@ def card(inputs: Inputs, params: Params) -> Result:
             "README.md": render(templates, f"README.{kind}.md.jinja", context).encode(),
             "NOTICE": render(templates, "NOTICE.jinja", context).encode(),
             LICENSE_FILE: (templates / LICENSE_FILE).read_bytes(),
+            **kit(templates, context),
         }
     )
 
 
-CARD = HostStep(card, revision=2)
+CARD = HostStep(card, revision=3)
 
 
 def read_context(inputs: Inputs, params: Params) -> Context:
@@ -78,9 +83,10 @@ def read_context(inputs: Inputs, params: Params) -> Context:
     data: Params = table.take("card", dict)
     profile: Params = table.take("profile", dict, {})
     target = _target(table, inputs)
+    machine = Machine(floors=_floors(table.take_table("floors")), gpu=table.take("gpu", bool))
     table.done()
     facts = parse_facts(data, dict(target.sources).get("base", ""))
-    return build(target, facts, _found(inputs, target, profile))
+    return build(target, facts, _found(inputs, target, profile), machine)
 
 
 def _target(table: Table, inputs: Inputs) -> Target:
@@ -104,6 +110,19 @@ def _target(table: Table, inputs: Inputs) -> Target:
         machine=_named(table, "machine"),
         draft=draft,
     )
+
+
+def _floors(table: Table) -> Floors:
+    floors = Floors(
+        overhead=table.take("overhead", int),
+        floor=table.take("floor", int),
+        startup_floor=table.take("startup_floor", int),
+        swap_growth=table.take("swap_growth", int),
+        pressure=table.take("pressure", float),
+        return_within=table.take("return_within", int),
+    )
+    table.done()
+    return floors
 
 
 def _digest(inputs: Inputs, name: str, *, draft: bool) -> str:

@@ -12,8 +12,7 @@ from release.errors import ConfigError
 
 NO_FIGURES = re.compile(
     r"""\b1\ \+\ accepted\ /\ drafts     # the definition of the acceptance length
-    | \bENABLE_VISION=[01]\b         # a switch
-    | \bsleep\ 1\b                   # a pause
+    | \b(ENABLE_VISION|WATCHDOG)=[01]\b # a switch
     | ^\s*1\.\s                      # the first item of each list: Markdown counts on by itself
     """,
     re.VERBOSE | re.MULTILINE,

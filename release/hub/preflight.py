@@ -10,7 +10,19 @@ from release.errors import PublishError
 from release.hub import secrets
 
 CARD = "README.md"
-TEXT = (".json", ".jsonl", ".jinja", ".md", ".txt", "LICENSE", "NOTICE", "SHA256SUMS")
+TEXT = (
+    ".json",
+    ".jsonl",
+    ".jinja",
+    ".md",
+    ".txt",
+    ".sh",
+    ".yml",
+    ".service",
+    "LICENSE",
+    "NOTICE",
+    "SHA256SUMS",
+)
 
 
 def check(root: Path, tree: Tree) -> None:

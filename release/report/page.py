@@ -1,9 +1,11 @@
-"""The host step ``report``: evidence of a release in, one self-contained HTML page out.
+"""The host step ``report``: evidence of a release in, one self-contained HTML page and its plots out.
 
-Nothing is loaded from elsewhere: style and plots are in the page. Every number comes from
-evidence; what was not measured says so.
+Nothing is loaded from elsewhere: style, plots and prove's picture of the ledger are in the page. The
+plots that the card shows are files beside it. Every number comes from evidence; what was not measured
+says so.
 """
 
+import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import jinja2
 
 from recipes.formats.evidence import EVIDENCE_FILE, Evidence, Measurement
 from recipes.formats.evidence import parse as parse_evidence
+from recipes.formats.proofs.picture import PICTURE_FILE
 from release import verdicts
 from release.digest import Json
 from release.errors import ConfigError
@@ -23,6 +26,9 @@ from release.tables import Table
 from release.verdicts import VERDICTS_FILE, Verdicts
 
 PAGE_FILE = "report.html"
+POSITIONS_FILE = "acceptance-positions.svg"
+DOMAINS_FILE = "acceptance-domains.svg"
+SPEED_FILE = "throughput.svg"
 TEMPLATE = "report.html.jinja"
 LEDGER_FILE = "ledger.json"
 MEMORY_FILE = "memory.jsonl"
@@ -42,11 +48,10 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bytes:
-    """One tree's ledger: a bar, and a row for each class of module."""
+    """One tree's ledger: a row for each class of module."""
 
     name: str
     total: str
-    plot: str
     rows: tuple[tuple[str, str, str, str], ...]
 
 
@@ -64,6 +69,7 @@ class Page:
     latency: str
     figures: tuple[tuple[str, str, str, str, str], ...]
     memory: tuple[Memory, ...]
+    picture: str
     ledgers: tuple[Bytes, ...]
     checks: tuple[tuple[str, str, str, str], ...]
     provenance: tuple[tuple[str, str], ...]
@@ -81,13 +87,15 @@ def report(inputs: Inputs, params: Params) -> Result:
         lstrip_blocks=True,
     )
     try:
-        text = environment.get_template(TEMPLATE).render(page=page)
+        text = environment.get_template(TEMPLATE).render(page=page, style=plots.STYLE)
     except jinja2.TemplateError as error:
         raise ConfigError(f"templates/{TEMPLATE}: {error}") from error
-    return Result(new={PAGE_FILE: text.encode()})
+    drawn = {POSITIONS_FILE: page.positions, DOMAINS_FILE: page.domains, SPEED_FILE: page.speed}
+    files = {name: plots.alone(plot).encode() for name, plot in drawn.items()}
+    return Result(new={PAGE_FILE: text.encode(), **files})
 
 
-REPORT = HostStep(report, revision=1)
+REPORT = HostStep(report, revision=2)
 
 
 def _page(inputs: Inputs, params: Params) -> Page:
@@ -104,6 +112,7 @@ def _page(inputs: Inputs, params: Params) -> Page:
         latency=_against_load(smokes, "itl_ms_median_c", "ms"),
         figures=tuple(_figures(smokes)),
         memory=tuple(_memory(inputs[f"smoke-{kind}"].folder, name) for kind, name in TREES),
+        picture=_picture(inputs["prove"].folder / PICTURE_FILE),
         ledgers=tuple(_ledgers(inputs["prove"].folder)),
         checks=tuple(_checks(smokes)),
         provenance=tuple(_flat(table.take("provenance", dict))),
@@ -176,6 +185,15 @@ def _memory(folder: Path, name: str) -> Memory:
     )
 
 
+def _picture(file: Path) -> str:
+    """Return prove's picture as an address that holds it whole: its style stays its own."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"prove/{file.name}: {error}") from error
+    return f"data:image/svg+xml;base64,{base64.b64encode(data).decode()}"
+
+
 def _ledgers(folder: Path) -> Iterator[Bytes]:
     trees = Table(Path(LEDGER_FILE), json.loads((folder / LEDGER_FILE).read_text())).take_tables("trees")
     for kind, name in TREES:
@@ -185,7 +203,6 @@ def _ledgers(folder: Path) -> Iterator[Bytes]:
         yield Bytes(
             name=name,
             total=size(sum(sizes.values())),
-            plot=plots.shares(ordered, "bytes"),
             rows=tuple(
                 (key, str(classes[key]["tensors"]), size(count), _dtypes(classes[key]["dtypes"]))
                 for key, count in ordered.items()

@@ -1,4 +1,4 @@
-"""Plots as inline SVG: they scale with the page, and take their colours from its style. Pure.
+"""Plots as SVG: inline they scale with a page that holds ``STYLE``; ``alone`` makes a file of one. Pure.
 
 bars(("pos 0", "pos 1"), {"NVFP4": (0.88, 0.72), "BF16": (0.89, 0.73)}, unit="of drafts")
 """
@@ -13,6 +13,23 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 30, 62
 TICKS = 4
 TINY = 1e-12
 """No figure is drawn below this one."""
+
+STYLE = """\
+:root { --ink: #1c2330; --soft: #5c6675; --paper: #ffffff; --rule: #d8dee7;
+  --c0: #2f6fde; --c1: #e08a1e; --c2: #2a9d6f; --c3: #9b5de5 }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf1; --soft: #9aa5b5; --paper: #12161d;
+  --rule: #313a48; --c0: #6ea0ff; --c1: #f0a94a; --c2: #55c596; --c3: #bd93f9 } }
+.plot { font: 12px system-ui, sans-serif }
+.plot text { fill: var(--ink) }
+.plot .tick, .plot .unit { fill: var(--soft) }
+.plot .grid { stroke: var(--rule) }
+.plot .line { fill: none; stroke-width: 2 }
+.plot .bar.s0, .plot .dot.s0 { fill: var(--c0) } .plot .line.s0 { stroke: var(--c0) }
+.plot .bar.s1, .plot .dot.s1 { fill: var(--c1) } .plot .line.s1 { stroke: var(--c1) }
+.plot .bar.s2, .plot .dot.s2 { fill: var(--c2) } .plot .line.s2 { stroke: var(--c2) }
+.plot .bar.s3, .plot .dot.s3 { fill: var(--c3) } .plot .line.s3 { stroke: var(--c3) }
+"""
+"""Colours by the reader's light or dark mode, of a page and of a file alike; four series have one each."""
 
 _STEPS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
@@ -58,20 +75,16 @@ def lines(series: Mapping[str, Sequence[tuple[float, float]]], x_unit: str, y_un
     return _figure([*parts, *_legend(list(series))], f"{y_unit} over {x_unit}")
 
 
-def shares(parts: Mapping[str, int], unit: str) -> str:
-    """Return one bar, divided by the sizes of ``parts``; the table beside it holds the numbers."""
-    total = sum(parts.values()) or 1
-    x, found = 0.0, []
-    for at, (name, size) in enumerate(parts.items()):
-        width = size / total * WIDTH
-        title = f"<title>{escape(name)}: {size / total:.1%} {escape(unit)}</title>"
-        found.append(
-            f'<rect class="bar s{at % 8}" x="{x:.1f}" y="2" width="{width:.1f}" height="30">{title}</rect>'
-        )
-        if width > 60:
-            found.append(f'<text class="in" x="{x + 6:.1f}" y="21">{escape(name)}</text>')
-        x += width
-    return _svg(found, 34, f"shares of {unit}")
+def alone(plot: str) -> str:
+    """Return a plot as a file: with its style, and paper below it, since a page may be dark by its own word.
+
+    Where nothing was measured, the file says so.
+    """
+    plot = plot or _figure([f'<text x="{LEFT}" y="{HEIGHT / 2}">not measured</text>'], "not measured")
+    head, _, rest = plot.partition(">")
+    size = f'xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}"'
+    paper = f'<rect width="{WIDTH}" height="{HEIGHT}" rx="6" style="fill: var(--paper)"/>'
+    return f"{head.replace('<svg', f'<svg {size}', 1)}><style>{STYLE}</style>{paper}{rest}\n"
 
 
 def nice(value: float) -> float:
@@ -97,7 +110,7 @@ def _figure(parts: Sequence[str], label: str) -> str:
 
 
 def _svg(parts: Sequence[str], height: int, label: str) -> str:
-    head = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">'
+    head = f'<svg class="plot" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">'
     return f"{head}{''.join(parts)}</svg>"
 
 

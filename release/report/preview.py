@@ -1,12 +1,13 @@
 """A card as a page: its Markdown as HTML, about as a Hub shows it.
 
 A Hub draws the metadata as tags above the card and shows no HTML of the card's own;
-so does this. Nothing is loaded from anywhere.
+so does this. Nothing is loaded from anywhere: pictures are in the page.
 """
 
+import base64
 import html
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 FENCE = "---\n"
@@ -20,6 +21,7 @@ code { overflow-wrap: anywhere; }
 pre { background: #f4f4f4; padding: .8rem; border-radius: 6px; overflow-x: auto; }
 pre code { padding: 0; overflow-wrap: normal; }
 blockquote { border-left: 4px solid #d9a400; margin-left: 0; padding-left: 1rem; }
+img { max-width: 100%; }
 .tags { white-space: pre-wrap; color: #555; font-size: .8rem; }
 .tags { border-bottom: 1px solid #ddd; padding-bottom: 1rem; }
 @media (prefers-color-scheme: dark) {
@@ -29,12 +31,15 @@ blockquote { border-left: 4px solid #d9a400; margin-left: 0; padding-left: 1rem;
 """
 
 
-def page(card: str, title: str) -> str:
-    """Return a card's Markdown as one HTML page."""
+def page(card: str, title: str, pictures: Mapping[str, bytes] | None = None) -> str:
+    """Return a card's Markdown as one HTML page; ``pictures`` are SVG by their paths in the repo."""
     from markdown_it import MarkdownIt  # only who looks at a card pays for it
 
     metadata, body = _split(card)
     drawn = MarkdownIt("commonmark", {"html": False}).enable("table").render(body)
+    for path, data in (pictures or {}).items():
+        held = f"data:image/svg+xml;base64,{base64.b64encode(data).decode()}"
+        drawn = drawn.replace(f'src="{html.escape(path)}"', f'src="{held}"')
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width">\n'
@@ -43,12 +48,13 @@ def page(card: str, title: str) -> str:
     )
 
 
-def show(cards: Sequence[Path], folder: Path) -> None:
+def show(cards: Sequence[Path], folder: Path, pictures: Mapping[str, Path]) -> None:
     """Write each card as a page into ``folder``, name it, and open it in a browser where there is one."""
     folder.mkdir(parents=True, exist_ok=True)
+    drawn = {path: file.read_bytes() for path, file in pictures.items()}
     for number, card in enumerate(cards):
         target = folder / f"{number}-{card.parent.name}.html"
-        target.write_text(page(card.read_text(), card.parent.name))
+        target.write_text(page(card.read_text(), card.parent.name, drawn))
         print(target)  # noqa: T201 - where no browser opens, this is what to open
         webbrowser.open(target.as_uri())
 

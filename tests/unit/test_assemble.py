@@ -27,7 +27,7 @@ FILES = {
     "prove": ("evidence.json", "ledger.json", "ledger.svg"),
     "gate": ("verdicts.json",),
     "sbom": ("sbom.cdx.json",),
-    "report": ("report.html",),
+    "report": ("report.html", "acceptance-positions.svg", "acceptance-domains.svg", "throughput.svg"),
     "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "calibrate": ("calibration.json", "evidence.json"),

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from release import line as lines
 from release import lock as locks
 from release import recipe as recipes
 from release.card import licences
 from release.card.facts import parse_facts
 from release.drafting import draft_cards
-from release.errors import ConfigError
+from release.errors import ConfigError, UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAME = "qwen3.6-27b-vlm-cascade"
@@ -158,6 +159,29 @@ def test_nobody_is_the_default_to_push_to() -> None:
     assert not recipe.repos.named
     with pytest.raises(ConfigError, match=r"repos\.namespace"):
         recipes.require_named(recipe)
+
+
+def test_whose_repos_they_are_is_an_option() -> None:
+    recipe = recipes.load(FLAGSHIP, "somebody")
+    recipes.require_named(recipe)
+    assert recipe.repos.nvfp4 == "somebody/Qwen3.6-27B-VLM-Cascade-NVFP4-MTP"
+    with pytest.raises(UsageError, match="is not a repo name"):
+        recipes.load(FLAGSHIP, "../somebody")
+
+
+def test_an_option_wins_over_the_recipe_in_all_that_a_release_says() -> None:
+    line = lines.open_line("tiny", namespace="somebody")
+    steps = {step.name: step for step in line.steps_of(line.resolve(), "1.0.0").steps}
+    for name in ("card-nvfp4", "assemble-master", "sbom-nvfp4"):
+        assert str(steps[name].params["repo"]).startswith("somebody/tiny-cascade")
+
+
+def test_the_gates_are_those_that_the_protocol_asks_for() -> None:
+    gates = {gate["name"]: gate for gate in recipes.load(FLAGSHIP).gates}
+    assert gates["single-stream"]["at_least"] == 15.2
+    assert gates["single-stream-vs-roofline"]["at_least"] == 0.6
+    assert gates["64-way"]["at_least"] == 380.0
+    assert {gates[name]["k"] for name in ("acceptance-length", "first-position", "second-position")} == {2}
 
 
 @pytest.mark.parametrize(

@@ -34,3 +34,10 @@ def test_nothing_of_a_card_runs() -> None:
     assert "<script" not in drawn
     assert 'href="javascript' not in drawn
     assert "<title>&lt;title&gt;</title>" in drawn
+
+
+def test_pictures_are_in_the_page() -> None:
+    card = "![Bytes](evidence/prove/ledger.svg) and ![other](evidence/other.svg)"
+    drawn = page(card, "card", {"evidence/prove/ledger.svg": b"<svg/>"})
+    assert '<img src="data:image/svg+xml;base64,PHN2Zy8+" alt="Bytes"' in drawn
+    assert 'src="evidence/other.svg"' in drawn

@@ -51,6 +51,11 @@ def test_what_stands_as_it_was_is_said_again(place: Place) -> None:
     assert place.said == "nothing changed\n"
 
 
+def test_a_release_to_another_owner_is_another_release(place: Place) -> None:
+    place.question = dataclasses.replace(place.question, namespace="somebody")
+    assert place.said is None
+
+
 def rewrite(path: Path) -> None:
     path.write_text("x" * path.stat().st_size)
 

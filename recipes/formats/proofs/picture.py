@@ -44,6 +44,7 @@ _LEGEND_ROW, _LEGEND_COLUMN, _COLUMNS = 21, 284, 2
 _LETTER = 7.4
 
 _STYLE = """\
+.paper { fill: #fff }
 text { font: 14px system-ui, sans-serif; fill: #1f2328 }
 .small { font-size: 13px; fill: #59636e }
 .in { fill: #fff; font-size: 13px }
@@ -54,6 +55,7 @@ text { font: 14px system-ui, sans-serif; fill: #1f2328 }
   .small { fill: #9198a1 }
   .in { fill: #fff }
   .bar { stroke: #0d1117 }
+  .paper { fill: #0d1117 }
 }"""
 
 
@@ -78,6 +80,8 @@ def draw(ledgers: Sequence[Ledger]) -> str:
         f'viewBox="0 0 {_WIDTH} {height}" role="img" '
         f'aria-label="{escape(f"Bytes by precision and module: {words}")}">',
         f"<style>{_STYLE}</style>",
+        # A page may be dark or light by its own word, against the reader's mode.
+        f'<rect class="paper" width="{_WIDTH}" height="{height}" rx="6"/>',
     ]
     for number, ledger in enumerate(ledgers):
         lines += _bar(ledger, _TOP + number * _ROW, widest)

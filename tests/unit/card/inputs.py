@@ -78,6 +78,15 @@ SAMPLING: dict[str, Json] = {
     "seed": 1,
 }
 
+FLOORS: dict[str, Json] = {
+    "overhead": 3 << 30,
+    "floor": 1 << 30,
+    "startup_floor": 1 << 29,
+    "swap_growth": 4 << 30,
+    "pressure": 80.0,
+    "return_within": 0,
+}
+
 CONFIG: dict[str, Json] = {
     "architectures": ["Qwen3_5ForConditionalGeneration"],
     "model_type": "qwen3_5",
@@ -147,6 +156,7 @@ class Case:
             write(root / name / "config.json", json.dumps(CONFIG))
         write(root / "prove/evidence.json", evidence.dump(self._proved()))
         write(root / "prove/ledger.json", json.dumps(ledger(self.lm_head)))
+        write(root / "prove/ledger.svg", '<svg xmlns="http://www.w3.org/2000/svg"/>')
         for kind in ("nvfp4", "master"):
             write(root / f"smoke-{kind}/evidence.json", evidence.dump(self._smoke(kind)))
             write(root / f"smoke-{kind}/replies.jsonl", '{"id": "a"}\n' * 36)
@@ -207,6 +217,8 @@ def params(kind: str) -> dict[str, Json]:
         "lock": DIGEST,
         "images": {"quantize": DIGEST, "serve": DIGEST},
         "machine": {"cpu": "AMD EPYC", "cores": "2", "engine": "local", "memory": "24 GiB"},
+        "floors": FLOORS,
+        "gpu": False,
     }
 
 

@@ -1,5 +1,6 @@
 """Whole cards: the golden text of both kinds, and every claim that a card refuses to make."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,10 +157,7 @@ def test_a_draft_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_template_with_a_gap_names_the_variable(tmp_path: Path) -> None:
-    templates = tmp_path / "templates"
-    templates.mkdir()
-    for path in TEMPLATES.iterdir():
-        (templates / path.name).write_bytes(path.read_bytes())
+    templates = shutil.copytree(TEMPLATES, tmp_path / "templates")
     (templates / "README.nvfp4.md.jinja").write_text("{{ context.facts.subtitle }}")
     inputs = {**Case().write(tmp_path), "templates": shown(templates)}
     with pytest.raises(ConfigError, match=r"README\.nvfp4\.md\.jinja: .* has no attribute 'subtitle'"):

@@ -36,16 +36,3 @@ def test_enable_vision_leaves_the_tower_in(vision: str) -> None:
     assert ran.returncode == 0, ran.stderr
     assert ("--language-model-only" in ran.stdout.splitlines()) == (vision != "1")
     assert '{"method": "mtp", "num_speculative_tokens": 2}' in ran.stdout.splitlines()
-
-
-@pytest.mark.parametrize(("gib", "ends"), [(15.9, True), (16.1, False)])
-def test_the_watchdog_ends_the_server_below_its_floor(gib: float, ends: bool, tmp_path: Path) -> None:
-    block = next(block for block in _blocks(FLAGSHIP / "flagship.nvfp4.README.md") if "MemAvailable" in block)
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text(f"MemTotal:       131072000 kB\nMemAvailable:   {int(gib * 2**20)} kB\n")
-    server = tmp_path / "server"
-    server.write_text("#!/bin/bash\nexec sleep 4\n")
-    server.chmod(0o755)
-    script = block.replace("vllm serve ...", str(server)).replace("/proc/meminfo", str(meminfo))
-    ran = _run(script + 'wait "$SERVER"')
-    assert (ran.returncode == 137) is ends, ran.stderr

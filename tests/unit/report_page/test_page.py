@@ -1,5 +1,6 @@
 """The page of a tiny release: everything is in it, nothing is loaded, and it is safe."""
 
+import base64
 import json
 import re
 import shutil
@@ -10,8 +11,8 @@ import pytest
 
 from release.digest import Json
 from release.errors import ConfigError
-from release.hoststep import Input
-from release.report.page import PAGE_FILE, REPORT
+from release.hoststep import Input, Inputs
+from release.report.page import DOMAINS_FILE, PAGE_FILE, POSITIONS_FILE, REPORT, SPEED_FILE
 from tests.unit.card.inputs import DIGEST, Case, shown, write
 
 PARAMS: dict[str, Json] = {
@@ -30,12 +31,16 @@ def timeline() -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def page(root: Path, case: Case | None = None) -> str:
-    inputs = dict((case or Case()).write(root))
+def with_timelines(case: Case, root: Path) -> Inputs:
+    inputs = dict(case.write(root))
     for kind in ("nvfp4", "master"):
         write(root / f"smoke-{kind}" / "memory.jsonl", timeline())
         inputs[f"smoke-{kind}"] = shown(root / f"smoke-{kind}")
-    return REPORT.function(inputs, PARAMS).new[PAGE_FILE].decode()
+    return inputs
+
+
+def page(root: Path, case: Case | None = None) -> str:
+    return REPORT.function(with_timelines(case or Case(), root), PARAMS).new[PAGE_FILE].decode()
 
 
 def test_gates_proofs_figures_bytes_and_provenance_are_on_it(tmp_path: Path) -> None:
@@ -51,12 +56,25 @@ def test_gates_proofs_figures_bytes_and_provenance_are_on_it(tmp_path: Path) -> 
         "output tokens per second c1",
     ):
         assert words in text
-    assert text.count("<svg") >= 5
+    assert text.count("<svg") >= 3
 
 
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
     text = page(tmp_path)
-    assert not re.search(r"(src|href)=|url\(|@import|<script", text)
+    assert not re.search(r"(src|href)=(?!\"data:image/svg)|url\(|@import|<script", text)
+
+
+def test_it_shows_the_ledger_as_prove_drew_it(tmp_path: Path) -> None:
+    (held,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page(tmp_path))
+    assert base64.b64decode(held) == (tmp_path / "prove/ledger.svg").read_bytes()
+
+
+def test_the_plots_of_the_card_are_the_pages(tmp_path: Path) -> None:
+    inputs = with_timelines(Case(), tmp_path)
+    new = REPORT.function(inputs, PARAMS).new
+    inner = new[SPEED_FILE].decode().partition("</style>")[2].partition("/>")[2].strip()
+    assert inner in new[PAGE_FILE].decode()
+    assert {name for name in new if name.endswith(".svg")} == {POSITIONS_FILE, DOMAINS_FILE, SPEED_FILE}
 
 
 def test_what_was_not_measured_says_so(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Plots are well-formed SVG, hold every value, and survive what was not measured."""
 
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -45,6 +46,16 @@ def test_a_long_timeline_keeps_its_peak() -> None:
     assert (4321.0, 9.0) in thinned
 
 
-def test_shares_fill_the_bar() -> None:
-    bars = list(parsed(plots.shares({"mlp": 600, "lm_head": 300, "norm": 100}, "bytes")).iter("rect"))
-    assert sum(float(bar.attrib["width"]) for bar in bars) == pytest.approx(plots.WIDTH, abs=1)
+def test_a_file_of_a_plot_brings_its_own_style_and_loads_nothing() -> None:
+    text = plots.alone(plots.bars(["0", "1"], {"NVFP4": [0.9, 0.8]}, "kept"))
+    figure = parsed(text)
+    assert figure.tag == f"{SVG}svg"
+    assert "prefers-color-scheme" in (figure.findtext(f"{SVG}style") or "")
+    assert (
+        len([bar for bar in figure.iter(f"{SVG}rect") if bar.get("class") == "bar s0"]) == 3
+    )  # two and a key
+    assert not re.search(r"<script|href|@import|url\(|\son\w+=", text)
+
+
+def test_the_file_of_what_nobody_measured_says_so() -> None:
+    assert "not measured" in [text.text for text in parsed(plots.alone("")).iter(f"{SVG}text")]
