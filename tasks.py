@@ -54,6 +54,47 @@ def command(
 
 
 @command
+def init(
+    context: Context,
+    name: str,
+    base: str = "",
+    master: str = "",
+    namespace: str = "",
+    base_repo: str = "",
+    base_license: str = "",
+    base_copyright: str = "",
+    variant: str = "",
+    linear_attention: str = "",
+    in_proj_ab: str = "",
+    activations: str = "",
+    thinking: bool = True,
+    into: str = "",
+) -> None:
+    """Begin a new release line: asks on a terminal, takes flags anywhere.
+
+    It writes the folder recipes/NAME with a recipe that plans at once, and overwrites nothing.
+
+    Example: invoke init my-model --base hub:Qwen/Qwen3.6-27B@main --master ../my-model
+    """
+    from release.founding.init import RECIPES, found
+    from release.report.terminal import Terminal
+
+    answers = {
+        "base": base,
+        "master": master,
+        "namespace": namespace,
+        "base_repo": base_repo,
+        "base_license": base_license,
+        "base_copyright": base_copyright,
+        "variant": variant,
+        "linear_attention": linear_attention,
+        "in_proj_ab": in_proj_ab,
+        "activations": activations,
+    }
+    found(name, answers, Terminal(), thinking=thinking, into=Path(into).absolute() if into else RECIPES)
+
+
+@command
 def lock(
     context: Context, recipe: str = "tiny", diff: bool = False, update: str = "", images: bool = False
 ) -> None:
@@ -474,6 +515,7 @@ store = Collection("store")
 store.add_task(store_verify, "verify")
 store.add_task(store_gc, "gc")
 namespace = Collection(
+    init,
     lock,
     status,
     why,

@@ -18,6 +18,7 @@ from release import lock as locks
 from release.card import licences
 from release.card import step as card_step
 from release.card.facts import parse_facts
+from release.card.unfilled import unfilled
 from release.closure import Code
 from release.derivation import Site, Source, Step
 from release.digest import Tree
@@ -320,6 +321,12 @@ def check_card(line: Line) -> None:
     Raises ConfigError for a word of the recipe or a licence that a release may not inherit.
     """
     folder = recipe.source_path(line.recipe, line.recipe.sources["templates"])
+    if keys := unfilled(line.recipe.card):
+        raise ConfigError(
+            f"{line.recipe.folder / recipe.RECIPE_FILE}: nobody has filled in: {', '.join(keys)}",
+            why="A card says what its maker knows; what nobody said, it cannot say.",
+            hint="write these words, or take the key away where it may be left out",
+        )
     facts = parse_facts(line.recipe.card, line.locked().trees.get("base", ""))
     licences.check(licences.closure(facts), licences.read_policy(folder))
 
