@@ -458,6 +458,29 @@ def doctor(context: Context, recipe: str = "tiny", json: bool = False) -> None:
 
 
 @command
+def runner_setup(
+    context: Context,
+    apply: bool = False,
+    user: str = "graftsmith",
+    folder: str = "/opt/graftsmith-runner",
+    store: str = "/var/lib/graftsmith",
+    json: bool = False,
+) -> None:
+    """Look whether this host can be a release runner; only --apply changes it, naming each change.
+
+    Example: sudo .venv/bin/invoke runner-setup --apply
+
+    Example: invoke runner-setup --json
+    """
+    from release.report.terminal import Terminal
+    from release.runner.host import Wish
+    from release.runner.setup import set_up
+
+    wish = Wish(user=user, folder=Path(folder), store=Path(store))
+    set_up(wish, Terminal(), apply=apply, as_json=json)
+
+
+@command
 def test(context: Context, fast: bool = False, k: str = "") -> None:
     """Run the tests (--fast: without those that build environments or start servers).
 
@@ -537,6 +560,7 @@ namespace = Collection(
     yank,
     verify,
     doctor,
+    runner_setup,
     test,
     lint,
     store,

@@ -5,7 +5,7 @@
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from release.card.unfilled import unfilled
 from release.closure import Code
 from release.derivation import Site, Source, Step
 from release.digest import Tree
+from release.engines import libraries
 from release.engines.environment import uv_record, uv_version
 from release.engines.host import HostEngine
 from release.engines.local import LocalEngine
@@ -32,7 +33,7 @@ from release.hub import fetch
 from release.images import Image, this_platform
 from release.images import find as find_image
 from release.lock import Lock, Pinned
-from release.plan import Graph, Planned, plan
+from release.plan import Graph, Planned, Status, plan
 from release.realize import Check, Done, Executor, Listener, Remote, Runner
 from release.recall import known, manifests
 from release.recipe import Recipe
@@ -329,6 +330,13 @@ def check_card(line: Line) -> None:
         )
     facts = parse_facts(line.recipe.card, line.locked().trees.get("base", ""))
     licences.check(licences.closure(facts), licences.read_policy(folder))
+
+
+def check_libraries(line: Line, planned: Sequence[Planned]) -> None:
+    """Refuse, before anything is built, what the local engine could not run here. Raises MachineError."""
+    waiting = {item.step.image for item in planned if item.status is not Status.HIT}
+    if line.engine == LOCAL:
+        libraries.require(libraries.missing(image for name, image in line.images.items() if name in waiting))
 
 
 def _code(does: str, here: Site) -> Code:
