@@ -21,7 +21,7 @@ ENVIRONMENT_BYTES = 6_000_000_000
 def examine(recipe: str, terminal: Terminal, *, as_json: bool) -> None:
     """Print a line for each subject. Raises MachineError when a release could not run here."""
     line = lines.open_line(recipe)
-    found = findings(look(line.store.root), wants(line))
+    found = findings(look(line.store.root, line.images.values()), wants(line))
     if as_json:
         text = json.dumps(
             {"recipe": line.recipe.name, "findings": [one.to_json() for one in found]}, indent=1
