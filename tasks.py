@@ -54,6 +54,47 @@ def command(
 
 
 @command
+def init(
+    context: Context,
+    name: str,
+    base: str = "",
+    master: str = "",
+    namespace: str = "",
+    base_repo: str = "",
+    base_license: str = "",
+    base_copyright: str = "",
+    variant: str = "",
+    linear_attention: str = "",
+    in_proj_ab: str = "",
+    activations: str = "",
+    thinking: bool = True,
+    into: str = "",
+) -> None:
+    """Begin a new release line: asks on a terminal, takes flags anywhere.
+
+    It writes the folder recipes/NAME with a recipe that plans at once, and overwrites nothing.
+
+    Example: invoke init my-model --base hub:Qwen/Qwen3.6-27B@main --master ../my-model
+    """
+    from release.founding.init import RECIPES, found
+    from release.report.terminal import Terminal
+
+    answers = {
+        "base": base,
+        "master": master,
+        "namespace": namespace,
+        "base_repo": base_repo,
+        "base_license": base_license,
+        "base_copyright": base_copyright,
+        "variant": variant,
+        "linear_attention": linear_attention,
+        "in_proj_ab": in_proj_ab,
+        "activations": activations,
+    }
+    found(name, answers, Terminal(), thinking=thinking, into=Path(into).absolute() if into else RECIPES)
+
+
+@command
 def lock(
     context: Context, recipe: str = "tiny", diff: bool = False, update: str = "", images: bool = False
 ) -> None:
@@ -427,6 +468,29 @@ def doctor(context: Context, recipe: str = "tiny", json: bool = False) -> None:
 
 
 @command
+def runner_setup(
+    context: Context,
+    apply: bool = False,
+    user: str = "graftsmith",
+    folder: str = "/opt/graftsmith-runner",
+    store: str = "/var/lib/graftsmith",
+    json: bool = False,
+) -> None:
+    """Look whether this host can be a release runner; only --apply changes it, naming each change.
+
+    Example: sudo .venv/bin/invoke runner-setup --apply
+
+    Example: invoke runner-setup --json
+    """
+    from release.report.terminal import Terminal
+    from release.runner.host import Wish
+    from release.runner.setup import set_up
+
+    wish = Wish(user=user, folder=Path(folder), store=Path(store))
+    set_up(wish, Terminal(), apply=apply, as_json=json)
+
+
+@command
 def test(context: Context, fast: bool = False, k: str = "") -> None:
     """Run the tests (--fast: without those that build environments or start servers).
 
@@ -485,6 +549,7 @@ store = Collection("store")
 store.add_task(store_verify, "verify")
 store.add_task(store_gc, "gc")
 namespace = Collection(
+    init,
     lock,
     status,
     why,
@@ -506,6 +571,7 @@ namespace = Collection(
     yank,
     verify,
     doctor,
+    runner_setup,
     test,
     lint,
     store,

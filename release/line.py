@@ -4,7 +4,7 @@
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,20 +15,22 @@ from release import lock as locks
 from release.card import licences
 from release.card import step as card_step
 from release.card.facts import parse_facts
+from release.card.unfilled import unfilled
 from release.closure import Code
 from release.derivation import Site, Step
 from release.digest import Tree
+from release.engines import libraries
 from release.engines.environment import uv_record, uv_version
 from release.engines.host import HostEngine
 from release.engines.local import LocalEngine
-from release.errors import BuildError, UsageError
+from release.errors import BuildError, ConfigError, UsageError
 from release.fetching import Sources
 from release.guard.guarded import Guarded
 from release.hoststep import HostStep
 from release.images import Image, this_platform
 from release.images import find as find_image
 from release.lock import Lock, Pinned
-from release.plan import Graph, Planned, plan
+from release.plan import Graph, Planned, Status, plan
 from release.realize import Check, Done, Executor, Listener, Remote, Runner
 from release.recall import known, manifests
 from release.recipe import Recipe
@@ -287,8 +289,21 @@ def check_card(line: Line) -> None:
     Raises ConfigError for a word of the recipe or a licence that a release may not inherit.
     """
     folder = recipe.source_path(line.recipe, line.recipe.sources["templates"])
+    if keys := unfilled(line.recipe.card):
+        raise ConfigError(
+            f"{line.recipe.folder / recipe.RECIPE_FILE}: nobody has filled in: {', '.join(keys)}",
+            why="A card says what its maker knows; what nobody said, it cannot say.",
+            hint="write these words, or take the key away where it may be left out",
+        )
     facts = parse_facts(line.recipe.card, line.locked().trees.get("base", ""))
     licences.check(licences.closure(facts), licences.read_policy(folder))
+
+
+def check_libraries(line: Line, planned: Sequence[Planned]) -> None:
+    """Refuse, before anything is built, what the local engine could not run here. Raises MachineError."""
+    waiting = {item.step.image for item in planned if item.status is not Status.HIT}
+    if line.engine == LOCAL:
+        libraries.require(libraries.missing(image for name, image in line.images.items() if name in waiting))
 
 
 def _code(does: str, here: Site) -> Code:

@@ -103,6 +103,7 @@ def prepare(opened: Opened, terminal: Terminal) -> Prepared:
     terminal.say(headline(line, version, planned))
     if any(item.status is not Status.HIT for item in planned):
         lines.check_card(line)
+        lines.check_libraries(line, planned)
         _count(line, planned, terminal)
     try:
         done = lines.realize_line(line, steps, terminal, opened.cache)

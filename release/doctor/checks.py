@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from release.doctor.finding import Finding, bad, good, unknown, weak
 from release.doctor.machine import Docker, Machine
+from release.imaging.recipe import BUILDKIT, OWN_BUILDER
 from release.report.terminal import size
 
 GB10_CAPABILITY = "12.1"
@@ -40,6 +41,7 @@ def findings(there: Machine, wants: Wants) -> tuple[Finding, ...]:
         _uv(there),
         _disk(there, wants),
         _links(there),
+        *_libraries(there),
         *_isolation(there, wants),
         _memory(there, wants),
         _swap(there, wants),
@@ -72,6 +74,13 @@ def _links(there: Machine) -> Finding:
         return good("hard links", "a tree of any size is shown without a copy")
     hint = "set GRAFTSMITH_STORE to a disk with ext4, xfs or btrfs"
     return weak("hard links", "none: each tree is a copy", hint)
+
+
+def _libraries(there: Machine) -> Iterator[Finding]:
+    if there.lacks:
+        packages = " ".join(one.package for one in there.lacks)
+        files = ", ".join(one.file for one in there.lacks)
+        yield bad("libraries", f"no {files}", f"sudo apt-get install {packages}")
 
 
 def _isolation(there: Machine, wants: Wants) -> Iterator[Finding]:
@@ -138,13 +147,23 @@ def _docker(there: Docker | None, wants: Wants) -> Iterator[Finding]:
         yield (bad if wants.containers else weak)("docker: buildx", "not found", hint)
     else:
         yield good("docker: buildx", there.buildx)
-    store = "containerd" if there.snapshots else "the classic one, which ignores rewrite-timestamp"
+    yield from _building(there)
+
+
+def _building(there: Docker) -> Iterator[Finding]:
+    """Say where images are kept, and by which builder they would be built."""
     if there.snapshots:
-        yield good("docker: image store", store)
+        yield good("docker: image store", "containerd's")
+        yield good("docker: builder", "the engine's own BuildKit")
+        return
+    store = "the classic one, whose BuildKit ignores rewrite-timestamp"
+    yield weak("docker: image store", store, "nothing to do: it is not ours to change")
+    pinned = BUILDKIT.partition("@")[0]
+    if there.builder:
+        yield good("docker: builder", f"{OWN_BUILDER}, a container of {pinned}")
     else:
-        yield weak(
-            "docker: image store", store, "images are built by a pinned docker-container builder instead"
-        )
+        hint = "the first invoke build-image makes it"
+        yield weak("docker: builder", f"{OWN_BUILDER}, a container of {pinned}: not made yet", hint)
 
 
 def _clock(there: Machine) -> Finding:

@@ -2,44 +2,33 @@
 
 import json
 import os
-from typing import TYPE_CHECKING
 
 from release import line as lines
 from release.doctor.checks import Wants, findings
-from release.doctor.finding import Finding, State
+from release.doctor.finding import State, table
 from release.doctor.machine import look
 from release.engines import environment
 from release.engines.outcome import REQUIRE
 from release.errors import MachineError
 from release.line import Line
 from release.pipeline import CPU_VARIANT
-from release.report.terminal import Terminal, rows_table
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from release.report.terminal import Terminal
 
 ENVIRONMENT_BYTES = 6_000_000_000
 """About what the larger of the two environments takes on the disk."""
-
-MARKS = {
-    State.GOOD: "[green]✓[/]",
-    State.WEAK: "[yellow]![/]",
-    State.BAD: "[red]✗[/]",
-    State.UNKNOWN: "[dim]?[/]",
-}
 
 
 def examine(recipe: str, terminal: Terminal, *, as_json: bool) -> None:
     """Print a line for each subject. Raises MachineError when a release could not run here."""
     line = lines.open_line(recipe)
-    found = findings(look(line.store.root), wants(line))
+    found = findings(look(line.store.root, line.images.values()), wants(line))
     if as_json:
         text = json.dumps(
             {"recipe": line.recipe.name, "findings": [one.to_json() for one in found]}, indent=1
         )
         terminal.say(text)
     else:
-        terminal.console.print(_table(line.recipe.name, found))
+        terminal.console.print(table(f"this machine, for {line.recipe.name}", found))
     if stopping := [one for one in found if one.state is State.BAD]:
         raise MachineError(
             f"this machine cannot release {line.recipe.name}: {', '.join(one.name for one in stopping)}",
@@ -72,8 +61,3 @@ def _writes(line: Line) -> int:
         if not environment.complete(environment.folder_of(image, line.store))
     ]
     return sources + body + ENVIRONMENT_BYTES * len(missing)
-
-
-def _table(recipe: str, found: tuple[Finding, ...]) -> "Table":
-    rows = [(MARKS[one.state], one.name, one.found, one.hint) for one in found]
-    return rows_table(f"this machine, for {recipe}", ("", "subject", "found", "what to do"), rows)

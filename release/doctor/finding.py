@@ -1,9 +1,15 @@
 """What the doctor says: one line a subject, each with what to do about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from release.digest import Json
+from release.report.terminal import rows_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 class State(Enum):
@@ -47,3 +53,17 @@ def bad(name: str, found: str, hint: str) -> Finding:
 def unknown(name: str, found: str, hint: str = "") -> Finding:
     """Return a finding that says that nothing was found out."""
     return Finding(name=name, state=State.UNKNOWN, found=found, hint=hint)
+
+
+MARKS = {
+    State.GOOD: "[green]✓[/]",
+    State.WEAK: "[yellow]![/]",
+    State.BAD: "[red]✗[/]",
+    State.UNKNOWN: "[dim]?[/]",
+}
+
+
+def table(title: str, found: Sequence[Finding]) -> "Table":
+    """Return findings as a table: a mark, the subject, what was found, what to do."""
+    rows = [(MARKS[one.state], one.name, one.found, one.hint) for one in found]
+    return rows_table(title, ("", "subject", "found", "what to do"), rows)

@@ -11,13 +11,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from release import machine
+from release.engines import libraries
+from release.engines.libraries import Library
 from release.engines.local import SANDBOX
 from release.errors import MachineError
+from release.images import Image
+from release.imaging.recipe import OWN_BUILDER
 
 TIMEOUT_S = 20
 TIME_ERROR = 5
@@ -32,12 +36,16 @@ TIMEX_BYTES = 208
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Docker:
-    """A Docker engine. ``snapshots`` says whether it keeps images in containerd's store."""
+    """A Docker engine. ``snapshots`` says whether it keeps images in containerd's store.
+
+    ``builder`` says whether our own pinned builder was made already.
+    """
 
     version: str
     snapshots: bool
     runtimes: tuple[str, ...]
     buildx: str | None
+    builder: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +54,8 @@ class Machine:
 
     ``gpu`` has name, driver and capability, such as "12.1". ``isolation`` is what a sandboxed
     process reports: kind → how, or "none: why". ``links`` says whether the store's disk has
-    hard links. ``clock`` is None where the kernel does not tell.
+    hard links, ``lacks`` what no wheel brings and this machine does not have. ``clock`` is None
+    where the kernel does not tell.
     """
 
     python: tuple[int, int]
@@ -54,6 +63,7 @@ class Machine:
     store: Path
     free: int
     links: bool
+    lacks: tuple[Library, ...]
     memory: int
     swap: int
     gpu: Mapping[str, str]
@@ -62,8 +72,11 @@ class Machine:
     clock: bool | None
 
 
-def look(store: Path) -> Machine:
-    """Ask this machine. ``store`` is where results are kept; it may not be there yet."""
+def look(store: Path, images: Iterable[Image] = ()) -> Machine:
+    """Ask this machine. ``store`` is where results are kept; it may not be there yet.
+
+    ``images`` are those whose environments are to run here.
+    """
     place = next(folder for folder in (store, *store.parents) if folder.is_dir())
     return Machine(
         python=sys.version_info[:2],
@@ -71,6 +84,7 @@ def look(store: Path) -> Machine:
         store=store,
         free=shutil.disk_usage(place).free,
         links=_links(place),
+        lacks=libraries.missing(images),
         memory=_meminfo("MemTotal"),
         swap=_meminfo("SwapTotal"),
         gpu={k: v for k, v in machine.facts("", store / "cache").items() if k in machine.GPU},
@@ -139,6 +153,7 @@ def _docker() -> Docker | None:
             snapshots=found.containerd_store,
             runtimes=tuple(sorted(found.client.info().get("Runtimes") or ())),
             buildx=buildx.split()[1] if buildx else None,
+            builder=_run(["docker", "buildx", "inspect", OWN_BUILDER]) is not None,
         )
 
 

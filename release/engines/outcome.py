@@ -1,5 +1,6 @@
 """What a step says while it runs, and what its end means; the same on every engine."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from release.store import durable
 
 REQUIRE = "GRAFTSMITH_REQUIRE_ISOLATION"
 TAIL = 3000
+MOST_OF_A_LOG = 8 << 20
 FULL_DISK = ("No space left on device", "Disk quota exceeded")
 NO_ROOM = 1 << 16
 
@@ -50,6 +52,7 @@ def failure(job: Job, code: int, message: str) -> GraftsmithError:
     """Return the error of a step that ended with ``code`` (128 + n for signal n)."""
     if disk_is_full(job, message):
         return durable.full_disk(job.scratch)
+    _append_logs(job)
     kind = ERROR_OF_EXIT.get(code, BuildError)
     if message:
         return kind(f"{job.step.name}: {message}", hint=f"the whole log is {job.log}")
@@ -58,6 +61,14 @@ def failure(job: Job, code: int, message: str) -> GraftsmithError:
         f"{job.step.name} ended with {how}; the end of its log:\n{tail(job)}",
         hint=f"the whole log is {job.log}",
     )
+
+
+def _append_logs(job: Job) -> None:
+    """Put what the programs of a failed step logged into its log: scratch is cleared by the next run."""
+    with contextlib.suppress(OSError), job.log.open("ab") as whole:
+        for path in sorted((job.scratch / "state").glob("*.log")):
+            if not path.is_symlink() and path.is_file():  # a step may not have the host read for it
+                whole.write(f"\n== {path.name}\n".encode() + path.read_bytes()[-MOST_OF_A_LOG:])
 
 
 def timed_out(job: Job) -> BuildError:

@@ -4,6 +4,7 @@ rich is imported when there is something to draw: a release that finds everythin
 prints plain lines, in less time than the import takes.
 """
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
     from rich.table import Table
+
+PIPE_WIDTH = 100
+"""Columns of a table where the output is no terminal."""
 
 QUIET_FOR = 5.0
 """Seconds between progress lines where the output is no terminal."""
@@ -43,7 +47,9 @@ class Terminal:
         if self._console is None:
             from rich.console import Console
 
-            self._console = Console(file=self._out, highlight=False, soft_wrap=True)
+            # A pipe has no width of its own, and 80 columns would fold every table.
+            width = None if self._out.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
+            self._console = Console(file=self._out, highlight=False, soft_wrap=True, width=width)
         return self._console
 
     def say(self, line: str) -> None:

@@ -193,6 +193,18 @@ def test_a_crash_shows_the_end_of_the_log(bench: Bench) -> None:
         bench.run("1 / 0")
 
 
+def test_the_log_that_is_named_holds_what_the_steps_own_programs_logged(bench: Bench) -> None:
+    with pytest.raises(BuildError, match="the whole log is"):
+        bench.run(
+            "folder = work.root / 'state'; (folder / 'server.log').write_text('libnuma is missing')\n"
+            f"(folder / 'other.log').symlink_to({str(bench.secret)!r})\n"
+            "raise StepError('the server died', Exit.BUILD)"
+        )
+    log = (bench.store.root / "log").read_text()
+    assert "== server.log\nlibnuma is missing" in log
+    assert "nobody named me" not in log, "a step may not have the host read for it"
+
+
 def test_a_step_killed_by_a_signal_says_so(bench: Bench) -> None:
     with pytest.raises(BuildError, match="signal 9"):
         bench.run("os.kill(os.getpid(), 9)")
