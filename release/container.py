@@ -3,7 +3,8 @@
 Example::
 
     [variants.cpu.container]
-    dockerfile = "cpu/Dockerfile"
+    dockerfile = "cpu.Dockerfile"          # a file of images/, as is the next one
+    builder = "builder.lock"
     base = "python:3.11-slim-bookworm@sha256:..."
     python = "3.11"
     source_date_epoch = 1750000000
@@ -40,11 +41,13 @@ class Limits:
 class Container:
     """What a variant is built from beside its lock, and how its steps run.
 
-    ``base`` is ``name:tag@sha256:digest``; ``platforms`` maps a platform to uv's name of it;
-    ``env`` is set in the container alone.
+    ``dockerfile`` and ``builder`` (the uv that installs the lock, by hash) are files of
+    ``images/`` that images share. ``base`` is ``name:tag@sha256:digest``; ``platforms`` maps a
+    platform to uv's name of it; ``env`` is set in the container alone.
     """
 
     dockerfile: Path
+    builder: Path
     base: str
     python: str
     source_date_epoch: int
@@ -70,17 +73,15 @@ class Container:
         }
 
 
-def parse(table: Table, folder: Path) -> Container:
-    """Read the table ``container`` of a variant in ``folder``. Raises ConfigError."""
-    path = table.take("dockerfile", str)
-    dockerfile = folder / path
-    if not dockerfile.is_file() or not dockerfile.resolve().is_relative_to(folder.resolve()):
-        raise table.error("dockerfile", f"a file inside {folder}", path)
+def parse(table: Table, images: Path) -> Container:
+    """Read the table ``container`` of a variant of an image below ``images``. Raises ConfigError."""
+    dockerfile, builder = (_shared(table, images, key) for key in ("dockerfile", "builder"))
     base = table.take("base", str)
     if not PINNED_BASE.fullmatch(base):
         raise table.error("base", "name:tag@sha256:digest", repr(base))
     container = Container(
         dockerfile=dockerfile,
+        builder=builder,
         base=base,
         python=table.take("python", str),
         source_date_epoch=table.take("source_date_epoch", int),
@@ -92,6 +93,13 @@ def parse(table: Table, folder: Path) -> Container:
     )
     table.done()
     return container
+
+
+def _shared(table: Table, images: Path, key: str) -> Path:
+    name = table.take(key, str)
+    if Path(name).name != name or not (images / name).is_file():
+        raise table.error(key, f"a file of {images}", name)
+    return images / name
 
 
 def _limits(table: Table) -> Limits:

@@ -1,16 +1,16 @@
-# Steps of the image "serve" on a machine without a GPU. BASE comes from image.toml, by
-# digest. Two builds give the same bytes: wheels by hash, bytecode in one process with a fixed
-# hash seed, no log and no cache of a package manager, every time set by the build.
+# The images of a machine without a GPU: they differ in their locks alone. BASE comes from
+# image.toml, by digest. Two builds give the same bytes: wheels by hash, bytecode in one process
+# with a fixed hash seed, no log and no cache of a package manager, every time set by the build.
 ARG BASE
 
 FROM --platform=$BUILDPLATFORM ${BASE} AS wheels
 ARG SOURCE_DATE_EPOCH
 ARG PYTHON_PLATFORM
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0
-COPY --chmod=u=rwX,go=rX cpu/builder.lock /build/builder.lock
+COPY --chmod=u=rwX,go=rX builder.lock /build/builder.lock
 RUN python3 -m pip install --quiet --require-hashes --no-deps --target /build/uv -r /build/builder.lock \
  && python3 -m venv --without-pip /opt/env
-COPY --chmod=u=rwX,go=rX . /build/image
+COPY --chmod=u=rwX,go=rX cpu /build/image/cpu
 # Only the download cache is kept between builds; the lock's hashes decide what may come from it.
 RUN --mount=type=cache,target=/build/cache,sharing=locked \
     cd /build/image \
