@@ -23,6 +23,7 @@ from release.digest import Json
 from release.tables import Table
 
 PINNED_BASE = re.compile(r"(?P<tag>[a-z0-9][a-z0-9._/:-]*:[\w.-]+)@(?P<digest>sha256:[0-9a-f]{64})")
+GPU = re.compile(r"sm_\d{2,3}")
 SIZE = re.compile(r"[1-9][0-9]*[kmg]")
 UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -35,6 +36,18 @@ class Limits:
     shm: int
     pids: int
     nofile: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """For which GPU (``sm_121``) libraries must hold kernels.
+
+    ``libraries`` maps a path below site-packages to a regular expression for the mangled
+    name of a kernel that must be among them; "" where any kernel will do.
+    """
+
+    gpu: str
+    libraries: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +69,7 @@ class Container:
     platforms: Mapping[str, str]
     limits: Limits
     env: Mapping[str, str] = field(default_factory=dict)
+    compiled: Compiled | None = None
 
     @property
     def tag(self) -> str:
@@ -90,9 +104,21 @@ def parse(table: Table, images: Path) -> Container:
         platforms=_strings(table.take_table("platforms")),
         limits=_limits(table.take_table("limits")),
         env=_strings(table.take_table("env", optional=True)),
+        compiled=_compiled(table.take_table("compiled", optional=True)),
     )
     table.done()
     return container
+
+
+def _compiled(table: Table) -> Compiled | None:
+    if not table.keys():
+        return None
+    gpu = table.take("gpu", str)
+    if not GPU.fullmatch(gpu):
+        raise table.error("gpu", "an architecture such as sm_121", repr(gpu))
+    libraries = _strings(table.take_table("libraries"))
+    table.done()
+    return Compiled(gpu=gpu, libraries=libraries)
 
 
 def _shared(table: Table, images: Path, key: str) -> Path:

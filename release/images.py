@@ -41,7 +41,8 @@ class Image:
     """One variant of an image: its files and the environment of its steps.
 
     ``context`` holds every file of the variant and those of ``images/`` that its container
-    names; ``installed`` the files that decide what is installed. ``container`` is None where a variant runs in no container.
+    names; ``installed`` the files that decide what is installed. ``container`` is None where
+    a variant runs in no container.
     """
 
     name: str
@@ -166,7 +167,8 @@ def _variant(table: Table, name: str, variant: str, folder: Path, context: Tree)
     lock = _member(table, folder, table.take("lock", str), "lock")
     overrides = table.take("overrides", str, "")
     overlay = table.take("overlay", str, "")
-    held = containers.parse(table.take_table("container"), folder.parent) if "container" in table.keys() else None  # noqa: SIM118
+    described = table.take_table("container", optional=True)
+    held = containers.parse(described, folder.parent) if described.keys() else None
     for key, path in (("overrides", overrides), ("overlay", overlay)):
         if path:
             _member(table, folder, path, key)

@@ -74,7 +74,6 @@ def _quantize(wanted: Recipe) -> Step:
             **_precision(wanted),
             "exporter": wanted.exporter,
             "max_shard_size": wanted.max_shard_size,
-            "gpu": wanted.variant != CPU_VARIANT,
         },
     )
 
