@@ -22,6 +22,22 @@ RUN --mount=type=cache,target=/build/cache,sharing=locked \
 
 FROM ${BASE}
 ARG SOURCE_DATE_EPOCH
+# Where apt looks for the packages of apt.lock, as a line of sources.list; empty: where the base looks.
+# A dated snapshot still has what Debian's own mirrors have dropped.
+ARG APT_SOURCE=
+RUN --mount=type=bind,source=cpu/apt.lock,target=/run/apt.lock \
+    --mount=type=tmpfs,target=/run/debs \
+    cd /run/debs \
+ && awk -v own="$(dpkg --print-architecture)" '$2 == own' /run/apt.lock > wanted \
+ && if [ -s wanted ]; then \
+      if [ -n "$APT_SOURCE" ]; then rm -rf /etc/apt/sources.list*; echo "$APT_SOURCE" > /etc/apt/sources.list; fi \
+   && apt-get -qq update && apt-get -qq download $(cut -d' ' -f1 wanted) \
+   && cut -d' ' -f3 wanted | sort > locked && sha256sum *.deb | cut -d' ' -f1 | sort > got \
+   && { diff locked got || { echo 'Hash mismatch: a package of apt.lock is another one by now' >&2; exit 1; }; } \
+   && dpkg --install *.deb \
+   && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/ldconfig/aux-cache /var/log/apt \
+        /var/log/dpkg.log /var/lib/dpkg/*-old; \
+    fi
 RUN echo 'graftsmith:x:1000:1000:graftsmith:/home/graftsmith:/usr/sbin/nologin' >> /etc/passwd \
  && echo 'graftsmith:x:1000:' >> /etc/group \
  && mkdir /home/graftsmith && chown 1000:1000 /home/graftsmith

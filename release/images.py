@@ -26,6 +26,8 @@ from release.store.stat_cache import StatCache
 from release.tables import Table, expect_format, read
 
 FORMAT = 1
+IMAGES = ("quantize", "serve")
+"""The images that steps run in."""
 IMAGE_FILE = "image.toml"
 PINNED = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)(?: ; ([^\\\n]+))?")
 """A line of a hashed lock: name, version, marker."""

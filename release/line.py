@@ -26,9 +26,10 @@ from release.engines.host import HostEngine
 from release.engines.local import LocalEngine
 from release.errors import BuildError, ConfigError, UsageError
 from release.guard.guarded import Guarded
+from release.home import PROJECT as PROJECT  # as others know it
 from release.hoststep import HostStep
 from release.hub import fetch
-from release.images import Image, this_platform
+from release.images import IMAGES, Image, this_platform
 from release.images import find as find_image
 from release.lock import Lock, Pinned
 from release.plan import Graph, Planned, plan
@@ -43,7 +44,6 @@ from release.store.roots import Rooted
 LOCAL, DOCKER = "local", "docker"
 ENGINES = (LOCAL, DOCKER)
 UNRELEASED = "0.0.0"
-PROJECT = Path(__file__).resolve().parent.parent
 
 HOST_STEPS: Mapping[str, HostStep] = {
     "gate": gates.GATE,
@@ -114,7 +114,7 @@ def open_line(name: str, engine: str = LOCAL) -> Line:
     line = Line(
         recipe=wanted,
         trees=locks.source_trees(wanted, store.stat_cache),
-        described={image: _image(image, wanted.variant, store, engine) for image in pipeline.IMAGES},
+        described={image: _image(image, wanted.variant, store, engine) for image in IMAGES},
         store=store,
         pinned=locks.pins(wanted),
         engine=engine,

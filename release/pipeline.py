@@ -14,7 +14,6 @@ from release.lock import UNRESOLVED, Lock
 from release.plan import Graph
 from release.recipe import CHECKS, Recipe
 
-IMAGES = ("quantize", "serve")
 KINDS = ("nvfp4", "master")
 CPU_VARIANT = "cpu"
 SERVES = "smoke"
