@@ -5,7 +5,7 @@
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from release.hub import fetch
 from release.images import IMAGES, Image, this_platform
 from release.images import find as find_image
 from release.lock import Lock, Pinned
-from release.plan import Graph, Planned, plan
+from release.plan import Graph, Planned, Status, plan
 from release.realize import Check, Done, Executor, Listener, Remote, Runner
 from release.recall import known, manifests
 from release.recipe import Recipe
@@ -222,10 +222,26 @@ def realize_line(
     What it uses is kept from the garbage collector until the end of ``line.store.running()``,
     or of this call where the caller holds none.
     """
+    waiting = (Status.BUILD, Status.WAIT)
+    if line.engine == DOCKER:
+        require_engine(line, [one.step for one in plan_line(line, steps, cache) if one.status in waiting])
     code = code_of(line, steps)
     with durable.full_disk_is_clear(line.store.root), line.store.running():
         bring(line, steps, code, listener)
         return executor(line, site(line, code), listener, cache).realize(steps)
+
+
+def require_engine(line: Line, steps: Iterable[Step]) -> None:
+    """Refuse, before the first of ``steps`` runs, what the engine would refuse at a later one.
+
+    Raises MachineError where no engine answers, and BuildError for an image that it lacks.
+    """
+    if line.engine == LOCAL:
+        return
+    from release.engines import docker
+
+    for name in sorted({step.image for step in steps if step.image}):
+        docker.require_ready(line.images[name], line.store)
 
 
 def bring(line: Line, steps: Graph, code: Mapping[str, Tree], listener: Listener) -> None:
