@@ -123,6 +123,7 @@ def status(
     recipe: str = "tiny",
     version: str = "",
     json: bool = False,
+    engine: str = LOCAL,
     cache: str = "",
     cache_trust: str = "",
 ) -> None:
@@ -135,11 +136,18 @@ def status(
     from release.report.terminal import Terminal
 
     choice = Choice(uri=cache, trust=cache_trust)
-    show(recipe, version, Terminal().console, as_json=json, choice=choice)
+    show(recipe, version, Terminal().console, engine=engine, as_json=json, choice=choice)
 
 
 @command
-def why(context: Context, step: str, recipe: str = "tiny", version: str = "", json: bool = False) -> None:
+def why(
+    context: Context,
+    step: str,
+    recipe: str = "tiny",
+    version: str = "",
+    json: bool = False,
+    engine: str = LOCAL,
+) -> None:
     """Say why a step will run: each field that differs from its last run, before and after.
 
     Example: invoke why smoke-nvfp4
@@ -147,7 +155,7 @@ def why(context: Context, step: str, recipe: str = "tiny", version: str = "", js
     from release.inquiry import why as ask
     from release.report.terminal import Terminal
 
-    ask(recipe, step, version, Terminal().console, as_json=json)
+    ask(recipe, step, version, Terminal().console, engine=engine, as_json=json)
 
 
 @command
@@ -199,7 +207,12 @@ def build(
 
 @command
 def rebuild(
-    context: Context, step: str, recipe: str = "tiny", version: str = "", tolerance: float = 0.05
+    context: Context,
+    step: str,
+    recipe: str = "tiny",
+    version: str = "",
+    tolerance: float = 0.05,
+    engine: str = LOCAL,
 ) -> None:
     """Build a finished step again beside its result and compare: bytes, or figures within --tolerance.
 
@@ -208,7 +221,7 @@ def rebuild(
     from release.report.terminal import Terminal
     from release.upkeep import rebuild as run
 
-    run(recipe, step, version, tolerance, Terminal())
+    run(recipe, step, version, tolerance, Terminal(), engine=engine)
 
 
 @command

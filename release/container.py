@@ -3,7 +3,8 @@
 Example::
 
     [variants.cpu.container]
-    dockerfile = "cpu/Dockerfile"
+    dockerfile = "cpu.Dockerfile"          # a file of images/, as is the next one
+    builder = "builder.lock"
     base = "python:3.11-slim-bookworm@sha256:..."
     python = "3.11"
     source_date_epoch = 1750000000
@@ -22,6 +23,7 @@ from release.digest import Json
 from release.tables import Table
 
 PINNED_BASE = re.compile(r"(?P<tag>[a-z0-9][a-z0-9._/:-]*:[\w.-]+)@(?P<digest>sha256:[0-9a-f]{64})")
+GPU = re.compile(r"sm_\d{2,3}")
 SIZE = re.compile(r"[1-9][0-9]*[kmg]")
 UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -37,14 +39,28 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """For which GPU (``sm_121``) libraries must hold kernels.
+
+    ``libraries`` maps a path below site-packages to a regular expression for the mangled
+    name of a kernel that must be among them; "" where any kernel will do.
+    """
+
+    gpu: str
+    libraries: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     """What a variant is built from beside its lock, and how its steps run.
 
-    ``base`` is ``name:tag@sha256:digest``; ``platforms`` maps a platform to uv's name of it;
-    ``env`` is set in the container alone.
+    ``dockerfile`` and ``builder`` (the uv that installs the lock, by hash) are files of
+    ``images/`` that images share. ``base`` is ``name:tag@sha256:digest``; ``platforms`` maps a
+    platform to uv's name of it; ``env`` is set in the container alone.
     """
 
     dockerfile: Path
+    builder: Path
     base: str
     python: str
     source_date_epoch: int
@@ -53,6 +69,7 @@ class Container:
     platforms: Mapping[str, str]
     limits: Limits
     env: Mapping[str, str] = field(default_factory=dict)
+    compiled: Compiled | None = None
 
     @property
     def tag(self) -> str:
@@ -70,17 +87,15 @@ class Container:
         }
 
 
-def parse(table: Table, folder: Path) -> Container:
-    """Read the table ``container`` of a variant in ``folder``. Raises ConfigError."""
-    path = table.take("dockerfile", str)
-    dockerfile = folder / path
-    if not dockerfile.is_file() or not dockerfile.resolve().is_relative_to(folder.resolve()):
-        raise table.error("dockerfile", f"a file inside {folder}", path)
+def parse(table: Table, images: Path) -> Container:
+    """Read the table ``container`` of a variant of an image below ``images``. Raises ConfigError."""
+    dockerfile, builder = (_shared(table, images, key) for key in ("dockerfile", "builder"))
     base = table.take("base", str)
     if not PINNED_BASE.fullmatch(base):
         raise table.error("base", "name:tag@sha256:digest", repr(base))
     container = Container(
         dockerfile=dockerfile,
+        builder=builder,
         base=base,
         python=table.take("python", str),
         source_date_epoch=table.take("source_date_epoch", int),
@@ -89,9 +104,28 @@ def parse(table: Table, folder: Path) -> Container:
         platforms=_strings(table.take_table("platforms")),
         limits=_limits(table.take_table("limits")),
         env=_strings(table.take_table("env", optional=True)),
+        compiled=_compiled(table.take_table("compiled", optional=True)),
     )
     table.done()
     return container
+
+
+def _compiled(table: Table) -> Compiled | None:
+    if not table.keys():
+        return None
+    gpu = table.take("gpu", str)
+    if not GPU.fullmatch(gpu):
+        raise table.error("gpu", "an architecture such as sm_121", repr(gpu))
+    libraries = _strings(table.take_table("libraries"))
+    table.done()
+    return Compiled(gpu=gpu, libraries=libraries)
+
+
+def _shared(table: Table, images: Path, key: str) -> Path:
+    name = table.take(key, str)
+    if Path(name).name != name or not (images / name).is_file():
+        raise table.error(key, f"a file of {images}", name)
+    return images / name
 
 
 def _limits(table: Table) -> Limits:

@@ -1,7 +1,9 @@
-"""Where the store lies."""
+"""Where the project and the store lie."""
 
 import os
 from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 def default_root() -> Path:

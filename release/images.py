@@ -1,4 +1,4 @@
-"""Images as data: ``images/<name>/image.toml`` and the files of one variant.
+"""Images as data: ``images/<name>/image.toml``, the files of one variant, and what images share.
 
 An image is identified by the hash of what goes into it, never by what an engine makes of
 it. Two hashes, because two questions are asked:
@@ -26,6 +26,8 @@ from release.store.stat_cache import StatCache
 from release.tables import Table, expect_format, read
 
 FORMAT = 1
+IMAGES = ("quantize", "serve")
+"""The images that steps run in."""
 IMAGE_FILE = "image.toml"
 PINNED = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)(?: ; ([^\\\n]+))?")
 """A line of a hashed lock: name, version, marker."""
@@ -40,8 +42,9 @@ def this_python() -> str:
 class Image:
     """One variant of an image: its files and the environment of its steps.
 
-    ``context`` holds every file of the variant, ``installed`` those that decide what is
-    installed. ``container`` is None where a variant runs in no container.
+    ``context`` holds every file of the variant and those of ``images/`` that its container
+    names; ``installed`` the files that decide what is installed. ``container`` is None where
+    a variant runs in no container.
     """
 
     name: str
@@ -93,6 +96,12 @@ class Image:
                 "expected a table, got nothing"
             )
         return self.container
+
+    def path(self, name: str) -> Path:
+        """Return where a file of the context lies."""
+        held = self.container
+        shared = {path.name: path for path in (held.dockerfile, held.builder)} if held else {}
+        return shared.get(name, self.folder / name)
 
     def build_hash(self, platform: str) -> str:
         """Return the hex sha256 of everything that a build for ``platform`` is made of."""
@@ -147,7 +156,12 @@ def find(images: Path, name: str, variant: str, cache: StatCache) -> Image | Non
     table.done()
     if variant not in variants:
         return None
-    return _variant(variants[variant], name, variant, folder, _context(folder, variant, variants, cache))
+    own = _own(folder, variant, variants, cache)
+    image = _variant(variants[variant], name, variant, folder, own)
+    if image.container is None:
+        return image
+    shared = {path.name: cache.file(path) for path in (image.container.dockerfile, image.container.builder)}
+    return replace(image, context=Tree({**own.files, **shared}))
 
 
 def _variant(table: Table, name: str, variant: str, folder: Path, context: Tree) -> Image:
@@ -155,7 +169,8 @@ def _variant(table: Table, name: str, variant: str, folder: Path, context: Tree)
     lock = _member(table, folder, table.take("lock", str), "lock")
     overrides = table.take("overrides", str, "")
     overlay = table.take("overlay", str, "")
-    held = containers.parse(table.take_table("container"), folder) if "container" in table.keys() else None  # noqa: SIM118
+    described = table.take_table("container", optional=True)
+    held = containers.parse(described, folder.parent) if described.keys() else None
     for key, path in (("overrides", overrides), ("overlay", overlay)):
         if path:
             _member(table, folder, path, key)
@@ -196,7 +211,7 @@ def _member(table: Table, folder: Path, path: str, key: str) -> Path:
     return target
 
 
-def _context(folder: Path, variant: str, variants: Mapping[str, Table], cache: StatCache) -> Tree:
+def _own(folder: Path, variant: str, variants: Mapping[str, Table], cache: StatCache) -> Tree:
     """Return the files of the folder without those of other variants."""
     others = {name for name in variants if name != variant}
     tree = cache.tree(folder)

@@ -40,10 +40,18 @@ class View:
     out_of_step: tuple[str, ...]
 
 
-def status(recipe: str, version: str, console: Console, *, as_json: bool, choice: Choice = NO_CACHE) -> None:
+def status(
+    recipe: str,
+    version: str,
+    console: Console,
+    *,
+    as_json: bool,
+    engine: str = lines.LOCAL,
+    choice: Choice = NO_CACHE,
+) -> None:
     """Show each step: in the store, in the cache, or to be built and why; then count them."""
     warnings: list[str] = []
-    seen = view(recipe, version, choice, warnings.append)
+    seen = view(recipe, version, engine=engine, choice=choice, tell=warnings.append)
     count = questions.summary(seen.planned)
     if as_json:
         _print_json(
@@ -63,9 +71,11 @@ def status(recipe: str, version: str, console: Console, *, as_json: bool, choice
     _print_lock(seen, console)
 
 
-def why(recipe: str, step: str, version: str, console: Console, *, as_json: bool) -> None:
+def why(
+    recipe: str, step: str, version: str, console: Console, *, as_json: bool, engine: str = lines.LOCAL
+) -> None:
     """Say why a step will run, or will not."""
-    seen = view(recipe, version)
+    seen = view(recipe, version, engine=engine)
     store, name = seen.line.store, seen.line.recipe.name
     last = {step: key for (line, step), key in store.realizations.lasts().items() if line == name}
     answer = questions.why(step, seen.planned, last, store.roots.all(name))
@@ -115,14 +125,17 @@ def diff(recipe: str, old: str, new: str, console: Console) -> None:
 def view(
     recipe: str,
     version: str,
+    *,
+    engine: str = lines.LOCAL,
     choice: Choice | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> View:
     """Plan a line as it is now; the version is the newest released one where none is named.
 
-    No cache is asked without a ``choice``; ``tell`` hears what is wrong with it.
+    It is the plan of a release on ``engine``, which need not be running. No cache is asked
+    without a ``choice``; ``tell`` hears what is wrong with it.
     """
-    line = lines.open_line(recipe)
+    line = lines.open_line(recipe, engine)
     version = lines.parse_version(version) if version else lines.latest(line)
     now = line.resolve()
     cache = choice.open(line.store, line.recipe.name, tell) if choice else None

@@ -4,7 +4,7 @@
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,8 +26,9 @@ from release.engines.local import LocalEngine
 from release.errors import BuildError, ConfigError, UsageError
 from release.fetching import Sources
 from release.guard.guarded import Guarded
+from release.home import PROJECT as PROJECT  # as others know it
 from release.hoststep import HostStep
-from release.images import Image, this_platform
+from release.images import IMAGES, Image, this_platform
 from release.images import find as find_image
 from release.lock import Lock, Pinned
 from release.plan import Graph, Planned, Status, plan
@@ -42,7 +43,6 @@ from release.store.roots import Rooted
 LOCAL, DOCKER = "local", "docker"
 ENGINES = (LOCAL, DOCKER)
 UNRELEASED = "0.0.0"
-PROJECT = Path(__file__).resolve().parent.parent
 
 HOST_STEPS: Mapping[str, HostStep] = {
     "gate": gates.GATE,
@@ -119,7 +119,7 @@ def open_line(name: str, engine: str = LOCAL, namespace: str = "") -> Line:
     line = Line(
         recipe=wanted,
         trees=locks.source_trees(wanted, store.stat_cache),
-        described={image: _image(image, wanted.variant, store, engine) for image in pipeline.IMAGES},
+        described={image: _image(image, wanted.variant, store, engine) for image in IMAGES},
         store=store,
         pinned=locks.pins(wanted),
         engine=engine,
@@ -210,10 +210,26 @@ def realize_line(
     What it uses is kept from the garbage collector until the end of ``line.store.running()``,
     or of this call where the caller holds none.
     """
+    waiting = (Status.BUILD, Status.WAIT)
+    if line.engine == DOCKER:
+        require_engine(line, [one.step for one in plan_line(line, steps, cache) if one.status in waiting])
     code = code_of(line, steps)
     with durable.full_disk_is_clear(line.store.root), line.store.running():
         bring(line, steps, code, listener)
         return executor(line, site(line, code), listener, cache).realize(steps)
+
+
+def require_engine(line: Line, steps: Iterable[Step]) -> None:
+    """Refuse, before the first of ``steps`` runs, what the engine would refuse at a later one.
+
+    Raises MachineError where no engine answers, and BuildError for an image that it lacks.
+    """
+    if line.engine == LOCAL:
+        return
+    from release.engines import docker
+
+    for name in sorted({step.image for step in steps if step.image}):
+        docker.require_ready(line.images[name], line.store)
 
 
 def bring(line: Line, steps: Graph, code: Mapping[str, Tree], listener: Listener) -> None:

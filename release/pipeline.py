@@ -14,7 +14,6 @@ from release.lock import UNRESOLVED, Lock
 from release.plan import Graph
 from release.recipe import CHECKS, Recipe
 
-IMAGES = ("quantize", "serve")
 KINDS = ("nvfp4", "master")
 CPU_VARIANT = "cpu"
 SERVES = "smoke"
@@ -74,7 +73,6 @@ def _quantize(wanted: Recipe) -> Step:
             **_precision(wanted),
             "exporter": wanted.exporter,
             "max_shard_size": wanted.max_shard_size,
-            "gpu": wanted.variant != CPU_VARIANT,
         },
     )
 

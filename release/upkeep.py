@@ -63,13 +63,21 @@ def collect(terminal: Terminal, *, keep: int | None, dry_run: bool) -> None:
         terminal.console.print(text, markup=False)
 
 
-def rebuild(recipe: str, step: str, version: str, tolerance: float, terminal: Terminal) -> None:
+def rebuild(
+    recipe: str,
+    step: str,
+    version: str,
+    tolerance: float,
+    terminal: Terminal,
+    *,
+    engine: str = lines.LOCAL,
+) -> None:
     """Build a finished step again beside its result and compare.
 
     Raises ProofError when bytes that are promised differ, GateError when a figure is
     further off than ``tolerance``.
     """
-    line = lines.open_line(recipe)
+    line = lines.open_line(recipe, engine)
     steps = line.steps(lines.parse_version(version) if version else lines.latest(line)).only((step,))
     planned = lines.plan_line(line, steps)
     item = find(step, planned)
@@ -78,6 +86,7 @@ def rebuild(recipe: str, step: str, version: str, tolerance: float, terminal: Te
             f"{step} is not in the store: there is nothing to compare with ({item.why})",
             hint=f"build it first: invoke build --step {step}{lines.option(line.recipe)}",
         )
+    lines.require_engine(line, (item.step,))
     code = lines.code_of(line, steps)
     executor = lines.executor(line, lines.site(line, code), terminal)
     with line.store.running():

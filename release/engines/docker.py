@@ -89,6 +89,12 @@ class DockerEngine:
         return folders
 
 
+def require_ready(image: Image, store: Store) -> None:
+    """Refuse an image that is not built or not loaded, and a machine without an engine."""
+    daemon = connect_once()
+    require_loaded(image, require_built(image, store), daemon)
+
+
 def require_built(image: Image, store: Store) -> BuiltImage:
     """Return the record of the built image. Raises BuildError when it was not built as it is now."""
     built = builts.folder(store.root).get(image.build_hash(this_platform()))

@@ -146,8 +146,10 @@ def _load(daemon: Daemon, archive: Path, build: Build) -> None:
 
 def _looked_into(build: Build, image: BuiltImage, daemon: Daemon, tell: Tell) -> dict[str, str]:
     """Check the loaded image and return what was found true of it."""
+    compiled = _kernels(build, image, daemon, tell)
     if build.platform != this_platform():
-        return {"architecture": build.platform, "not run": f"this machine is {this_platform()}"}
+        not_run = f"this machine is {this_platform()}"
+        return {"architecture": build.platform, "not run": not_run, **compiled}
     tell(f"looking into it: {', '.join(build.image.required_container().imports)}")
     probe = look.probe(daemon, _id(daemon, image), build)
     checks.require(build, checks.of_probe(build, probe))
@@ -158,7 +160,20 @@ def _looked_into(build: Build, image: BuiltImage, daemon: Daemon, tell: Tell) ->
         "imports": ", ".join(probe.imports),
         "secrets": "none found",
         "user": str(probe.uid),
+        **compiled,
     }
+
+
+def _kernels(build: Build, image: BuiltImage, daemon: Daemon, tell: Tell) -> dict[str, str]:
+    """Check the kernels for the GPU that image.toml names, and return which there are."""
+    wanted = build.image.required_container().compiled
+    if wanted is None:
+        return {}
+    tell(f"looking for kernels for {wanted.gpu}")
+    found = look.compiled(daemon, _id(daemon, image), build)
+    checks.require(build, checks.of_kernels(wanted, found))
+    held = (f"{library} ({', '.join(one.runs_on(wanted.gpu))})" for library, one in found.items() if one)
+    return {f"kernels for {wanted.gpu}": ", ".join(held)}
 
 
 def _describe(build: Build, found: Layout, builder: str) -> BuiltImage:

@@ -63,7 +63,7 @@ def build(
 ) -> str:
     """Build an image into an OCI archive; return its digest. Raises what ``explained`` returns."""
     told = archive.with_suffix(".json")
-    dockerfile = wanted.image.required_container().dockerfile.relative_to(wanted.image.folder)
+    dockerfile = wanted.image.required_container().dockerfile.name
     command = [
         *("docker", "buildx", "build", "--builder", with_builder, "--file", str(context / dockerfile)),
         *wanted.options(),

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from release.container import Compiled
 from release.errors import BuildError
 from release.images import Image
+from release.imaging.kernels import Kernels
 from release.imaging.layout import Layout
 from release.imaging.recipe import Build
 
@@ -53,6 +55,20 @@ def of_probe(build: Build, probe: Probe) -> list[str]:
     wrong += [f"{name} does not import: {said}" for name, said in probe.imports.items() if said]
     wrong += [f"a file looks like a secret: {path}" for path in probe.secrets]
     return wrong + _versions(build.image.lock.read_text(), probe.packages, _overlaid(build.image))
+
+
+def of_kernels(wanted: Compiled, found: Mapping[str, Kernels | None]) -> list[str]:
+    """Return what is wrong with the kernels of an image: by library, None where there is no such file."""
+    wrong = []
+    for library, symbol in wanted.libraries.items():
+        held = found[library]
+        if held is None:
+            wrong.append(f"{library} is not in it")
+        elif not held.runs_on(wanted.gpu):
+            wrong.append(f"{library} has no kernel for {wanted.gpu}: only {', '.join(held.cubins) or 'none'}")
+        elif symbol and not held.symbol_for(wanted.gpu):
+            wrong.append(f"{library} has no kernel for {wanted.gpu} that is named {symbol}")
+    return wrong
 
 
 def require(build: Build, wrong: Sequence[str]) -> None:

@@ -7,11 +7,10 @@ from recipes.formats.progress import Update
 from release.built import LOCKED, BuiltImage
 from release.derivation import Step
 from release.errors import UsageError
-from release.images import load, this_platform
+from release.home import PROJECT
+from release.images import IMAGES, load, this_platform
 from release.imaging import build as building
 from release.imaging.recipe import Build, check_base, platform_of
-from release.line import PROJECT
-from release.pipeline import IMAGES
 from release.report.terminal import Terminal, size
 from release.store import Store, default_root
 

@@ -20,10 +20,10 @@ def lay(image: Image, folder: Path) -> None:
     for path, file in sorted(image.context.files.items()):
         if path == IMAGE_FILE:  # its values are handed over as arguments
             continue
-        data = (image.folder / path).read_bytes()
+        data = image.path(path).read_bytes()
         if sha256_bytes(data) != file.sha256:
             raise BuildError(
-                f"{image.folder / path} changed while the image was being built",
+                f"{image.path(path)} changed while the image was being built",
                 hint="run the same command again",
             )
         target = folder / path

@@ -10,10 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
-from recipes.formats.byte_budget import ByteBudget
 from recipes.formats.progress import Update
-from recipes.formats.serving.budget import MemoryBudget
-from release.budget import rows as budget_rows
 from release.derivation import Step
 from release.plan import Planned, Status
 from release.realize import Done
@@ -22,6 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
     from rich.table import Table
+
+    from recipes.formats.byte_budget import ByteBudget
+    from recipes.formats.serving.budget import MemoryBudget
 
 PIPE_WIDTH = 100
 """Columns of a table where the output is no terminal."""
@@ -118,8 +118,10 @@ def plan_table(planned: Sequence[Planned]) -> "Table":
     return table
 
 
-def memory_table(budgets: Mapping[str, MemoryBudget]) -> "Table":
+def memory_table(budgets: "Mapping[str, MemoryBudget]") -> "Table":
     """Return the memory of serving each tree: what it is for, and what there is."""
+    from release.budget import rows as budget_rows  # numpy and more: 0.1 s that few commands need
+
     table = _table(
         "memory to serve", "tree", *(what for what, _ in budget_rows(next(iter(budgets.values()))))
     )
@@ -132,7 +134,7 @@ def memory_table(budgets: Mapping[str, MemoryBudget]) -> "Table":
     return table
 
 
-def bytes_table(budget: ByteBudget) -> "Table":
+def bytes_table(budget: "ByteBudget") -> "Table":
     """Return the bytes of tensors that each tree will have, by class of module."""
     kinds = sorted({*budget.nvfp4, *budget.master})
     rows = [(str(kind), f"{budget.nvfp4[kind]:,}", f"{budget.master[kind]:,}") for kind in kinds]

@@ -20,9 +20,18 @@ USER 1000:1000
 """
 
 
+def copy(folder: Path, name: str) -> Path:
+    """Copy an image and what images share below ``folder``; return the image's folder."""
+    shutil.copytree(PROJECT / "images" / name, folder / name)
+    for path in (PROJECT / "images").iterdir():
+        if path.is_file():
+            shutil.copyfile(path, folder / path.name)
+    return folder / name
+
+
 def slim(folder: Path) -> Path:
     """Copy the image ``quantize`` below ``folder``, its lock cut down to SLIM; return ``folder``."""
-    shutil.copytree(PROJECT / "images" / "quantize", folder / "quantize")
+    copy(folder, "quantize")
     lock = folder / "quantize" / "cpu" / "requirements.lock"
     entries = re.split(r"\n(?=\S)", lock.read_text().strip())
     lock.write_text("".join(f"{entry}\n" for entry in entries if entry.split("==")[0] in SLIM))
@@ -34,7 +43,7 @@ def bare(folder: Path, command: str = "true") -> Path:
     """Write an image ``quantize`` that installs nothing and runs ``command``; return ``folder``."""
     slim(folder)
     (folder / "quantize" / "cpu" / "requirements.lock").write_text("")
-    (folder / "quantize" / "cpu" / "Dockerfile").write_text(BARE % command)
+    (folder / "cpu.Dockerfile").write_text(BARE % command)
     _set_imports(folder / "quantize" / "image.toml", "")
     return folder
 

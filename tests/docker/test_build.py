@@ -75,7 +75,7 @@ def test_an_image_has_its_fixed_time_its_bill_and_its_checks(workshop: Workshop)
 def test_an_image_that_fails_its_checks_does_not_count(base: str, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     folder = images.bare(tmp_path / "images", "python3 -m venv /opt/env && touch /opt/id_rsa")
-    dockerfile = folder / "quantize" / "cpu" / "Dockerfile"
+    dockerfile = folder / "cpu.Dockerfile"
     dockerfile.write_text(dockerfile.read_text().replace("USER 1000:1000", "USER 0"))
     wanted = images.build_of(folder, store, base)
     with pytest.raises(BuildError) as caught:

@@ -16,15 +16,15 @@ UV, PLATFORM = "0.0.0", "linux/arm64"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    shutil.copytree(PROJECT / "images" / "serve", tmp_path / "serve")
-    return tmp_path / "serve"
+    shutil.copytree(PROJECT / "images", tmp_path / "images")
+    return tmp_path / "images" / "serve"
 
 
 def image(folder: Path, variant: str = "cpu") -> Image:
     return load(folder.parent, folder.name, variant, Store(folder.parent / "store").stat_cache)
 
 
-@pytest.mark.parametrize("file", ["cpu/Dockerfile", "cpu/builder.lock"])
+@pytest.mark.parametrize("file", ["../cpu.Dockerfile", "../builder.lock"])
 def test_what_only_a_container_is_made_of_is_in_the_build_hash_alone(folder: Path, file: str) -> None:
     before = image(folder)
     (folder / file).write_text((folder / file).read_text() + "\n# changed\n")
@@ -51,7 +51,7 @@ def test_a_variable_of_the_steps_is_in_their_key(folder: Path) -> None:
 def test_limits_comments_and_other_variants_are_in_neither(folder: Path) -> None:
     before = image(folder)
     edit(folder, 'memory = "16g"', 'memory = "12g"  # a smaller machine')
-    (folder / "gb10" / "Dockerfile").write_text("FROM scratch\n")
+    (folder.parent / "gb10.Dockerfile").write_text("FROM scratch\n")
     after = image(folder)
     assert before.input_hash(UV) == after.input_hash(UV)
     assert before.build_hash(PLATFORM) == after.build_hash(PLATFORM)
@@ -72,9 +72,9 @@ def test_another_base_is_another_image(folder: Path) -> None:
         (r"@sha256:\w{64}", "", "base: expected name:tag@sha256:digest"),
         ('memory = "16g"', 'memory = "a lot"', "memory: expected a number and k, m or g"),
         (
-            'dockerfile = "cpu/Dockerfile"',
-            'dockerfile = "../../elsewhere"',
-            "dockerfile: expected a file inside",
+            'dockerfile = "cpu.Dockerfile"',
+            'dockerfile = "../elsewhere"',
+            "dockerfile: expected a file of",
         ),
     ],
 )

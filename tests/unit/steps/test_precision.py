@@ -62,7 +62,7 @@ def line(
     bodies = {}
     for exporter in ("stream", "modelopt"):
         inputs = {"master": TINY / "master", "calibration": calibrated.tree}
-        params = options | {"exporter": exporter, "max_shard_size": "1MB", "gpu": False}
+        params = options | {"exporter": exporter, "max_shard_size": "1MB"}
         ran = run_step("quantize", folder / exporter, inputs, params, quantize_python)
         assert ran.code == 0, ran.error + ran.log
         bodies[exporter] = ran.tree

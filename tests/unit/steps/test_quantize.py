@@ -145,7 +145,7 @@ def _quantize(calibrated: Ran, root: Path, python: Path, exporter: str) -> Ran:
 
 
 def _params(exporter: str) -> dict[str, object]:
-    return {**PRECISION, "exporter": exporter, "max_shard_size": "1GB", "gpu": False}
+    return {**PRECISION, "exporter": exporter, "max_shard_size": "1GB"}
 
 
 def _reference(python: Path, name: str, *arguments: object) -> str:

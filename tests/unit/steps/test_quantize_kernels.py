@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import sys
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -94,6 +95,12 @@ def test_a_compiled_kernel_takes_no_memory_that_it_would_run_out_of() -> None:
 def test_a_small_body_does_not_wait_for_a_compiler() -> None:
     assert kernels.choose(1 << 20, gpu=True).name == "numpy"
     assert kernels.choose(1 << 30, gpu=False).name == "llvm"
+
+
+def test_without_a_driver_the_cpu_packs_and_torch_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "DRIVERS", ())
+    monkeypatch.setitem(sys.modules, "torch", None)  # an import of it would raise
+    assert kernels.choose(1 << 30).name == "llvm"
 
 
 def test_dividing_by_the_inverse_is_dividing_for_every_pair_of_significands() -> None:

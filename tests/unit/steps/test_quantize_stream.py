@@ -40,7 +40,6 @@ PARAMS: dict[str, object] = {
     **PRECISION,
     "exporter": "stream",
     "max_shard_size": "4KB",
-    "gpu": False,
 }
 
 

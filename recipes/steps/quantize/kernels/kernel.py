@@ -1,10 +1,11 @@
 """Which kernel packs: they differ in speed alone, so the choice is in no byte of the result.
 
-kernel = choose(weight_bytes, gpu=False)
+kernel = choose(weight_bytes)
 top = kernel.peak(weight)
 kernel.pack(weight, scale_2, codes, scales)
 """
 
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,8 @@ from recipes.formats.nvfp4 import U8, U16
 
 # Loading LLVM takes as long as numpy takes to pack this much.
 LLVM_PAYS_FROM = 32 << 20
+# Where no driver is, there is no need to load torch to hear that there is no GPU.
+DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 
 
 class Kernel(Protocol):
@@ -44,15 +47,15 @@ class NumpyKernel:
         nvfp4.pack_blocks(weight, scale_2, codes, scales)
 
 
-def choose(weight_bytes: int, *, gpu: bool) -> Kernel:
+def choose(weight_bytes: int, *, gpu: bool | None = None) -> Kernel:
     """Return the fastest kernel for ``weight_bytes`` of BF16 weights.
 
-    ``gpu`` says that the recipe's variant has a GPU; without one at hand the CPU packs.
+    ``gpu`` says whether a GPU may pack; None: where one is at hand. Without one the CPU packs.
     """
     # Imported where needed: torch takes seconds to load, LLVM a fifth of one.
     if weight_bytes < LLVM_PAYS_FROM:
         return NumpyKernel()
-    if gpu:
+    if gpu or (gpu is None and any(path.exists() for path in DRIVERS)):
         import torch
 
         if torch.cuda.is_available():

@@ -1,5 +1,5 @@
-# Steps of the image "serve" on a GB10 (linux/arm64, sm_121). BASE comes from image.toml, by
-# digest. Wheels are installed in a stage on the build platform, so that an arm64 image is
+# The images of a GB10 (linux/arm64, sm_121): they differ in their locks alone. BASE comes from
+# image.toml, by digest. Wheels are installed in a stage on the build platform, so that an arm64 image is
 # assembled anywhere; only apt's packages need the machine itself, or emulation.
 ARG BASE
 # Ubuntu's archive as it was at this moment: the versions below follow from it.
@@ -14,7 +14,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 RUN rm -f /etc/apt/sources.list.d/cuda* \
  && apt-get update --snapshot "$APT_SNAPSHOT" \
  && apt-get install --yes --no-install-recommends --snapshot "$APT_SNAPSHOT" python3 python3-venv
-COPY --chmod=u=rwX,go=rX gb10/builder.lock /build/builder.lock
+COPY --chmod=u=rwX,go=rX builder.lock /build/builder.lock
 RUN python3 -m venv /build/uv \
  && /build/uv/bin/pip install --quiet --require-hashes --no-deps -r /build/builder.lock \
  && python3 -m venv --without-pip /opt/env
