@@ -126,7 +126,7 @@ def _quantize(folder: Path, body: Path) -> None:
         (root / name).mkdir(parents=True)
     for name in ("master", "calibration"):
         (root / "in" / name).symlink_to(folder / name)
-    params = {**dict.fromkeys(OPTIONS, "nvfp4"), "gpu": False}
+    params = dict.fromkeys(OPTIONS, "nvfp4")
     work = Workdir(root, {**params, "exporter": "stream", "max_shard_size": "5GB"})
     quantize(work)
     work.finish()

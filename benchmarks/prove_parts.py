@@ -68,7 +68,7 @@ def packed_again(tree: Path, master: Path) -> dict[str, float]:
     subject, source = _subject(tree), open_checkpoint(master)
     assert subject.body is not None
     groups = fused_groups(subject, subject.body)
-    packer = choose(subject.body.tree.checkpoint.data_bytes, gpu=False)
+    packer = choose(subject.body.tree.checkpoint.data_bytes)
     began, busy = time.monotonic(), time.process_time()
     flaws = list(repack(source, subject.body.tree.checkpoint, groups, packer, subject.depth, lambda *_: None))
     if flaws:

@@ -170,7 +170,6 @@ def _step(bench: Bench, exporter: str) -> Ran:
         **PRECISION,
         "exporter": exporter,
         "max_shard_size": "5GB",
-        "gpu": False,
     }
     (root / "params.json").write_text(json.dumps(params))
     closure.of_step(PROJECT, "quantize").write(root / "code")

@@ -33,9 +33,9 @@ def main(work: Workdir) -> None:
             export(work, precision, max_shard_size)
 
 
-def _gpu(work: Workdir) -> bool | None:
-    """Return which kernel a benchmark asks for; a release asks for none, so that no key holds it."""
-    return bool(work.param("gpu", bool)) if "gpu" in work.params else None
+def _gpu(work: Workdir) -> bool:
+    """Whether a benchmark asks for the GPU's kernel; a release does not, and no key holds it."""
+    return "gpu" in work.params and bool(work.param("gpu", bool))
 
 
 def _exporter(work: Workdir) -> Exporter:

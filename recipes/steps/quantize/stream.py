@@ -31,7 +31,7 @@ SHARDS = "shards"
 TELL_EVERY = 64 << 20
 
 
-def export(work: Workdir, precision: Precision, max_shard_size: str, *, gpu: bool | None) -> None:
+def export(work: Workdir, precision: Precision, max_shard_size: str, *, gpu: bool) -> None:
     """Write the body shard by shard, then its index and configs; ``gpu`` as ``choose`` takes it.
 
     Raises StepError naming the tensor that NVFP4 cannot hold.
@@ -58,7 +58,7 @@ def _scales(
     return input_scales(found, groups) if precision.packs_activations else dict.fromkeys(groups)
 
 
-def _write_shards(work: Workdir, body: Body, *, gpu: bool | None) -> Path:
+def _write_shards(work: Workdir, body: Body, *, gpu: bool) -> Path:
     """Write what an earlier try has not; return the folder of all shards."""
     folder = folder_of_this_boot(work, SHARDS)
     kernel = choose(sum(unit.nbytes for unit in body.units if isinstance(unit, Group)), gpu=gpu)

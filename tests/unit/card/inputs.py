@@ -218,7 +218,6 @@ def params(kind: str) -> dict[str, Json]:
         "images": {"quantize": DIGEST, "serve": DIGEST},
         "machine": {"cpu": "AMD EPYC", "cores": "2", "engine": "local", "memory": "24 GiB"},
         "floors": FLOORS,
-        "gpu": False,
     }
 
 

@@ -5,7 +5,6 @@ top = kernel.peak(weight)
 kernel.pack(weight, scale_2, codes, scales)
 """
 
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -15,8 +14,6 @@ from recipes.formats.nvfp4 import U8, U16
 
 # Loading LLVM takes as long as numpy takes to pack this much.
 LLVM_PAYS_FROM = 32 << 20
-# Where no driver is, there is no need to load torch to hear that there is no GPU.
-DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 
 
 class Kernel(Protocol):
@@ -47,15 +44,16 @@ class NumpyKernel:
         nvfp4.pack_blocks(weight, scale_2, codes, scales)
 
 
-def choose(weight_bytes: int, *, gpu: bool | None = None) -> Kernel:
-    """Return the fastest kernel for ``weight_bytes`` of BF16 weights.
+def choose(weight_bytes: int, *, gpu: bool = False) -> Kernel:
+    """Return the kernel for ``weight_bytes`` of BF16 weights that lie in files.
 
-    ``gpu`` says whether a GPU may pack; None: where one is at hand. Without one the CPU packs.
+    The CPU packs as fast as a disk takes the result, and a GPU was no faster (docs/quantizing.md):
+    it packs where ``gpu`` asks for it and one is at hand.
     """
     # Imported where needed: torch takes seconds to load, LLVM a fifth of one.
     if weight_bytes < LLVM_PAYS_FROM:
         return NumpyKernel()
-    if gpu or (gpu is None and any(path.exists() for path in DRIVERS)):
+    if gpu:
         import torch
 
         if torch.cuda.is_available():
