@@ -218,6 +218,7 @@ def params(kind: str) -> dict[str, Json]:
         "images": {"quantize": DIGEST, "serve": DIGEST},
         "machine": {"cpu": "AMD EPYC", "cores": "2", "engine": "local", "memory": "24 GiB"},
         "floors": FLOORS,
+        "gpu": False,
     }
 
 
