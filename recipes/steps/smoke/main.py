@@ -8,13 +8,15 @@ what was said, for people, and how many drafts it took, for a paired bootstrap.
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from recipes.formats import evidence, progress
 from recipes.formats.evidence import Evidence, Measurement
 from recipes.formats.step import Exit, StepError, Workdir
 from recipes.steps.smoke import battery, checks, engine, figures, metrics, profile, serverlog, throughput
+from recipes.steps.smoke.alone import drive_alone
 from recipes.steps.smoke.battery import Prompt
 from recipes.steps.smoke.checks import Asking, Verdict
 from recipes.steps.smoke.drive import Drive, Request, drive, fixed_length, natural, pinned
@@ -45,16 +47,19 @@ def main(work: Workdir) -> None:
     argv = profile.argv(wanted.serve, version, sys.executable, work.input("tree"), port)
     env = profile.environment(wanted.serve, version, os.environ, work.state)
     log = work.state / "server.log"
+    alone = profile.drafts_untold(wanted.serve, version)
     with serving(argv, env, log, port, wanted.startup_timeout_s, _waiting) as server:
-        found = _measure(server, wanted, prompts, work)
+        found = _measure(server, wanted, prompts, work, alone=alone)
     work.new(evidence.EVIDENCE_FILE).write_text(evidence.dump(found))
 
 
-def _measure(server: Server, wanted: Profile, prompts: Sequence[Prompt], work: Workdir) -> Evidence:
+def _measure(
+    server: Server, wanted: Profile, prompts: Sequence[Prompt], work: Workdir, *, alone: bool
+) -> Evidence:
     if wanted.serve.expect_kernel:
         serverlog.require_kernel(server.log_text(), wanted.serve.expect_kernel)
     _warm_up(server, wanted, prompts)
-    answered = _accept(server, wanted, prompts)
+    answered = _accept(server, wanted, prompts, alone=alone)
     work.new(REPLIES_FILE).write_text(_replies(answered.drive))
     checked = _check(server, wanted, work)
     return Evidence(
@@ -68,6 +73,7 @@ def _measure(server: Server, wanted: Profile, prompts: Sequence[Prompt], work: W
         facts={
             **_facts(server, wanted, answered),
             **_counted(answered, wanted),
+            "asked_one_at_a_time": alone,
             "checks": [asdict(verdict) for verdict in checked],
         },
     )
@@ -79,8 +85,12 @@ def _warm_up(server: Server, wanted: Profile, prompts: Sequence[Prompt]) -> None
     _drive(server, wanted, requests, count, "warm-up")
 
 
-def _accept(server: Server, wanted: Profile, prompts: Sequence[Prompt]) -> Measured:
+def _accept(server: Server, wanted: Profile, prompts: Sequence[Prompt], *, alone: bool = False) -> Measured:
     requests = natural(prompts, wanted.sampling)
+    if alone:
+        told = _telling("acceptance", len(requests))
+        with _named("acceptance", server):
+            return _between(server, lambda: drive_alone(server, requests, wanted.request_timeout_s, told))
     return _between(
         server, lambda: _drive(server, wanted, requests, wanted.acceptance_concurrency, "acceptance")
     )
@@ -162,13 +172,23 @@ def _between(server: Server, run: Callable[[], Drive]) -> Measured:
 def _drive(
     server: Server, wanted: Profile, requests: Sequence[Request], concurrency: int, name: str
 ) -> Drive:
-    def done(count: int) -> None:
-        progress.update(name, count, len(requests), "requests")
+    told = _telling(name, len(requests))
+    with _named(name, server):
+        return drive(server.port, requests, concurrency, wanted.request_timeout_s, told)
 
+
+@contextmanager
+def _named(name: str, server: Server) -> Iterator[None]:
+    """Let an error say in which drive it came up, and how the server's log ends."""
     try:
-        return drive(server.port, requests, concurrency, wanted.request_timeout_s, done)
+        yield
     except StepError as error:
         raise StepError(f"{name}: {error}\n{server.tail()}", Exit.BUILD) from error
+
+
+def _telling(name: str, total: int) -> Callable[[int], None]:
+    """Return what is called with the number of replies so far."""
+    return lambda count: progress.update(name, count, total, "requests")
 
 
 def _facts(server: Server, wanted: Profile, answered: Measured) -> Mapping[str, object]:

@@ -105,6 +105,11 @@ def flags(serve: Serve, version: str) -> list[str]:
         raise StepError(f"params.json: serve: {error}; correct it in recipe.toml", Exit.CONFIG) from error
 
 
+def drafts_untold(serve: Serve, version: str) -> bool:
+    """Tell whether there are drafts and ``version`` cannot say in a reply how many it took."""
+    return bool(serve.speculative_tokens) and not draft_report(serve, version)
+
+
 def argv(serve: Serve, version: str, python: str, model: Path, port: int) -> list[str]:
     """Return the command that serves ``model`` on loopback ``port``."""
     command = [python, "-I", launch.__file__, "serve", str(model)]

@@ -2,8 +2,8 @@
 
     python -I stub.py PORT MODE
 
-MODE is ``well``, ``hangs``, ``dies``, ``no-metrics`` or ``plain``: what happens from the tenth
-request on, or that it drafts nothing.
+MODE is ``well``, ``hangs``, ``dies``, ``no-metrics``, ``plain`` or ``untold``: what happens from the
+tenth request on, that it drafts nothing, or that its replies do not say how many drafts they took.
 """
 
 import http.server
@@ -43,7 +43,7 @@ def said(body: dict[str, Any]) -> dict[str, Any]:
             {"index": 0, "message": message, "finish_reason": "length" if body.get("ignore_eos") else "stop"}
         ],
         "usage": {"prompt_tokens": 7, "completion_tokens": length, "total_tokens": 7 + length},
-        "metrics": {"speculative_decoding": spec} if MODE != "plain" else None,
+        "metrics": {"speculative_decoding": spec} if MODE not in ("plain", "untold") else None,
     }
 
 

@@ -132,10 +132,17 @@ def test_a_wrong_parameter_is_named_with_what_was_expected(
     assert caught.value.code is Exit.CONFIG
 
 
-def test_a_setting_that_this_version_has_no_word_for_ends_the_step() -> None:
-    with pytest.raises(StepError, match=r"vLLM 0.26.0 has no word for draft_report") as caught:
-        profile.flags(profile.parse(params()).serve, "0.26.0")
+def test_a_version_that_nothing_is_known_of_ends_the_step() -> None:
+    with pytest.raises(StepError, match=r"expected 0.22 or newer") as caught:
+        profile.flags(profile.parse(params()).serve, "0.21.0")
     assert caught.value.code is Exit.CONFIG
+
+
+def test_an_older_engine_cannot_tell_the_drafts_of_a_reply() -> None:
+    serve = profile.parse(params()).serve
+    assert profile.drafts_untold(serve, "0.26.0")
+    assert not profile.drafts_untold(serve, VLLM)
+    assert not any("spec-decode-metrics" in flag for flag in profile.flags(serve, "0.26.0"))
 
 
 def test_a_missing_table_is_named() -> None:
