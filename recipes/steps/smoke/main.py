@@ -15,11 +15,24 @@ from dataclasses import asdict, dataclass
 from recipes.formats import evidence, progress
 from recipes.formats.evidence import Evidence, Measurement
 from recipes.formats.step import Exit, StepError, Workdir
-from recipes.steps.smoke import battery, checks, engine, figures, metrics, profile, serverlog, throughput
+from recipes.steps.smoke import (
+    battery,
+    boot,
+    checks,
+    engine,
+    figures,
+    fitness,
+    metrics,
+    profile,
+    roofline,
+    serverlog,
+    throughput,
+)
 from recipes.steps.smoke.alone import drive_alone
 from recipes.steps.smoke.battery import Prompt
 from recipes.steps.smoke.checks import Asking, Verdict
 from recipes.steps.smoke.drive import Drive, Request, drive, fixed_length, natural, pinned
+from recipes.steps.smoke.fitness import Probe
 from recipes.steps.smoke.metrics import Drafting, Reading
 from recipes.steps.smoke.profile import MODEL_NAME, Profile
 from recipes.steps.smoke.server import Server, free_port, serving
@@ -38,37 +51,76 @@ class Measured:
     after: Reading
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What one server showed beside its speed."""
+
+    measurements: tuple[Measurement, ...]
+    facts: Mapping[str, object]
+
+
 def main(work: Workdir) -> None:
     """Measure the tree and write the evidence."""
     wanted = profile.parse(work.params)
     prompts = battery.parse((work.input("prompts") / battery.PROMPTS_FILE).read_text())
-    port = free_port()
-    version = engine.version()
-    argv = profile.argv(wanted.serve, version, sys.executable, work.input("tree"), port)
-    env = profile.environment(wanted.serve, version, os.environ, work.state)
-    log = work.state / "server.log"
-    alone = profile.drafts_untold(wanted.serve, version)
-    with serving(argv, env, log, port, wanted.startup_timeout_s, _waiting) as server:
-        found = _measure(server, wanted, prompts, work, alone=alone)
+    probes = [_probe(work)]
+    answered: Answered | None = None
+    boots: list[list[Measurement]] = []
+    for number in range(1, wanted.boots + 1):
+        with _served(wanted, work, number) as server:
+            _require_kernel(server, wanted)
+            _warm_up(server, wanted, prompts)
+            answered = answered or _answer(server, wanted, prompts, work)
+            boots.append(_throughput(server, wanted, prompts, work))
+        probes.append(_probe(work))
+        fitness.require(wanted.fitness, probes)
+    assert answered is not None, "a profile has at least one boot"
+    speed = boot.combined(boots)
+    share, limit = roofline.of_stream(work.input("tree"), wanted.serve, speed, fitness.bandwidth(probes))
+    found = Evidence(
+        measurements=(*answered.measurements, *speed, *share, *fitness.figures(wanted.fitness, probes)),
+        facts={
+            **answered.facts,
+            **limit,
+            "boots": [[asdict(figure) for figure in figures] for figures in boots],
+            "fitness": fitness.facts(wanted.fitness, probes),
+        },
+    )
     work.new(evidence.EVIDENCE_FILE).write_text(evidence.dump(found))
 
 
-def _measure(
-    server: Server, wanted: Profile, prompts: Sequence[Prompt], work: Workdir, *, alone: bool
-) -> Evidence:
+@contextmanager
+def _served(wanted: Profile, work: Workdir, number: int) -> Iterator[Server]:
+    """Start the server for the ``number``-th time; each start has a log of its own."""
+    port, version = free_port(), engine.version()
+    argv = profile.argv(wanted.serve, version, sys.executable, work.input("tree"), port)
+    env = profile.environment(wanted.serve, version, os.environ, work.state)
+    log = work.state / ("server.log" if number == 1 else f"server-{number}.log")
+    with serving(argv, env, log, port, wanted.startup_timeout_s, _waiting) as server:
+        yield server
+
+
+def _probe(work: Workdir) -> Probe:
+    progress.update("probing the machine")
+    return fitness.measure(sys.executable, os.environ, work.state / "probe.log")
+
+
+def _require_kernel(server: Server, wanted: Profile) -> None:
     if wanted.serve.expect_kernel:
         serverlog.require_kernel(server.log_text(), wanted.serve.expect_kernel)
-    _warm_up(server, wanted, prompts)
+
+
+def _answer(server: Server, wanted: Profile, prompts: Sequence[Prompt], work: Workdir) -> Answered:
+    alone = profile.drafts_untold(wanted.serve, engine.version())
     answered = _accept(server, wanted, prompts, alone=alone)
     work.new(REPLIES_FILE).write_text(_replies(answered.drive))
     checked = _check(server, wanted, work)
-    return Evidence(
+    return Answered(
         measurements=(
             figures.ready(server.ready_s),
             figures.stop_rate(answered.drive.replies),
             *_acceptance(answered, wanted),
             *checks.failures(checked),
-            *_throughput(server, wanted, prompts, work),
         ),
         facts={
             **_facts(server, wanted, answered),

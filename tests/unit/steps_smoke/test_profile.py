@@ -37,6 +37,8 @@ def params() -> dict[str, Any]:
         },
         "drives": {
             "acceptance_concurrency": 16,
+            "boots": 1,
+            "fitness": 0,
             "throughput": [{"concurrency": 1, "requests": 2, "tokens": 64}],
         },
         "startup_timeout_s": 240,
@@ -118,6 +120,8 @@ def test_caches_lie_in_the_state_and_the_rest_is_kept() -> None:
         ("serve", "extra_flags", "--x", "serve: extra_flags: expected a list of strings, got '--x'"),
         ("serve", "enforce_eagre", True, "serve: unknown key: enforce_eagre"),
         ("sampling", "temperature", True, "sampling: temperature: expected a number, got True"),
+        ("drives", "boots", 0, "drives: boots: expected an integer of at least 1, got 0"),
+        ("drives", "fitness", 95, "drives: fitness: expected a share from 0 to 1, got 95"),
         ("drives", "throughput", [], "drives: throughput: expected a list of tables, not empty, got []"),
     ],
 )
@@ -148,3 +152,10 @@ def test_an_older_engine_cannot_tell_the_drafts_of_a_reply() -> None:
 def test_a_missing_table_is_named() -> None:
     with pytest.raises(StepError, match="drives: expected a table, got None"):
         profile.parse({key: value for key, value in params().items() if key != "drives"})
+
+
+def test_without_a_word_it_is_three_boots_of_a_fit_machine() -> None:
+    plain = params()
+    del plain["drives"]["boots"], plain["drives"]["fitness"]
+    wanted = profile.parse(plain)
+    assert (wanted.boots, wanted.fitness.at_least, wanted.fitness.record) == (3, 0.95, None)
