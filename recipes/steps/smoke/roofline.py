@@ -49,7 +49,7 @@ def of_stream(
     step = limit.step
     how = (
         f"{speed.value:.4g} tokens/s over {limit.tokens_per_second:.4g}: {bandwidth / 1e9:.4g} GB/s of "
-        f"measured bandwidth x {length:.4g} tokens a step / {step.total} bytes a step, by the tree's headers: "
+        f"measured bandwidth x {length:.4g} tokens a step / {step.total} bytes a step by its headers: "
         f"body {step.body}, output head {step.head}, draft head {step.draft_head}, cache {step.cache}, state "
         f"{step.state}"
     )
