@@ -92,7 +92,9 @@ def _smoke(bench: Bench, kind: str) -> Figures:
     fresh(root)
     _share_cache(bench, root)
     link_inputs(root, {"tree": tree_of(bench, kind), "prompts": TINY, "checks": TINY})
-    watch = Watch(parse_floors(Table("floors", {})), open_gpus())
+    # The floors of a machine with unified memory, unless this is a laptop: then the recipe's own.
+    floors = {} if bench.gpu else tomllib.loads((TINY / "recipe.toml").read_text())["smoke"]["memory"]
+    watch = Watch(parse_floors(Table("floors", floors)), open_gpus())
 
     def said(line: str) -> None:
         update = progress.parse(line)
@@ -110,6 +112,8 @@ def _smoke(bench: Bench, kind: str) -> Figures:
                 started=watch.follow,
                 said=said,
             )
+    except SystemExit as error:
+        raise SystemExit(f"{error} {watch.stopped or ''}") from error
     finally:
         _keep(bench, kind, root, watch)
     found = _evidence(root / "out")
