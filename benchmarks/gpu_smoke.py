@@ -76,7 +76,8 @@ def compare(bench: Bench) -> Figures:
         drafts={name: read_drafts(folder) for name, folder in folders.items()},
     )
     recipe = tomllib.loads((TINY / "recipe.toml").read_text())
-    gates = parse_gates(recipe["gates"], tuple(folders))
+    rows = [row for row in recipe["gates"] if str(row["figure"]).startswith(tuple(folders))]
+    gates = parse_gates(rows, tuple(folders))
     ours, theirs = (found.evidence[name] for name in folders)
     shares: Figures = {}
     for figure in ours.measurements:

@@ -2,8 +2,9 @@
 
     python -I stub.py PORT MODE
 
-MODE is ``well``, ``hangs``, ``dies``, ``no-metrics``, ``plain`` or ``untold``: what happens from the
-tenth request on, that it drafts nothing, or that its replies do not say how many drafts they took.
+MODE is ``well``, ``hangs``, ``dies`` or ``no-metrics``: what happens from the tenth request on; ``plain``
+drafts nothing, the replies of ``untold`` do not say how many drafts they took, ``leaks`` keeps half a
+megabyte of each request, and ``tires`` accepts less with each second.
 """
 
 import http.server
@@ -17,13 +18,19 @@ from typing import Any
 PORT, MODE = int(sys.argv[1]), sys.argv[2]
 FINE = 10
 K, STEPS = 2, 5
+BEGAN = time.monotonic()
 lock = threading.Lock()
+kept_for_ever: list[bytes] = []
 count = {"requests": 0, "drafts": 0, "draft_tokens": 0, "accepted": 0}
 
 
 def said(body: dict[str, Any]) -> dict[str, Any]:
     """Return one whole reply, and count its drafts."""
     kept = STEPS * K - 2
+    if MODE == "leaks":
+        kept_for_ever.append(os.urandom(1 << 19))
+    if MODE == "tires":
+        kept = max(1, kept - int(2 * (time.monotonic() - BEGAN)))
     with lock:
         count["drafts"] += STEPS
         count["draft_tokens"] += STEPS * K
