@@ -15,7 +15,7 @@ from recipes.steps.smoke.server import Server
 
 
 def drive_alone(
-    server: Server, requests: Sequence[Request], timeout_s: float, done: Callable[[int], None]
+    server: Server, requests: Sequence[Request], timeout_s: float, done: Callable[[int, Reply], None]
 ) -> Drive:
     """Send ``requests`` one after the other; each reply gets the drafts that were counted meanwhile.
 
@@ -30,7 +30,7 @@ def drive_alone(
         replies.append(replace(answered.replies[0], drafts=_drafts(before, after)))
         wall_s += answered.wall_s
         before = after
-        done(count)
+        done(count, replies[-1])
     return Drive(replies=tuple(replies), wall_s=wall_s)
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from recipes.formats import evidence, progress
 from recipes.formats.evidence import Evidence, Measurement
@@ -31,7 +32,7 @@ from recipes.steps.smoke import (
 from recipes.steps.smoke.alone import drive_alone
 from recipes.steps.smoke.battery import Prompt
 from recipes.steps.smoke.checks import Asking, Verdict
-from recipes.steps.smoke.drive import Drive, Request, drive, fixed_length, natural, pinned
+from recipes.steps.smoke.drive import Drive, Reply, drive, fixed_length, natural, pinned
 from recipes.steps.smoke.fitness import Probe
 from recipes.steps.smoke.metrics import Drafting, Reading
 from recipes.steps.smoke.profile import MODEL_NAME, Profile
@@ -112,7 +113,7 @@ def _require_kernel(server: Server, wanted: Profile) -> None:
 
 def _answer(server: Server, wanted: Profile, prompts: Sequence[Prompt], work: Workdir) -> Answered:
     alone = profile.drafts_untold(wanted.serve, engine.version())
-    answered = _accept(server, wanted, prompts, alone=alone)
+    answered = _accept(server, wanted, prompts, alone=alone, kept=work.state / REPLIES_FILE)
     work.new(REPLIES_FILE).write_text(_replies(answered.drive))
     checked = _check(server, wanted, work)
     return Answered(
@@ -134,18 +135,25 @@ def _answer(server: Server, wanted: Profile, prompts: Sequence[Prompt], work: Wo
 def _warm_up(server: Server, wanted: Profile, prompts: Sequence[Prompt]) -> None:
     count = wanted.acceptance_concurrency
     requests = fixed_length(prompts, wanted.sampling, count, WARMUP_TOKENS)
-    _drive(server, wanted, requests, count, "warm-up")
+    with _named("warm-up", server):
+        drive(server.port, requests, count, wanted.request_timeout_s, _telling("warm-up", count))
 
 
-def _accept(server: Server, wanted: Profile, prompts: Sequence[Prompt], *, alone: bool = False) -> Measured:
+def _accept(
+    server: Server, wanted: Profile, prompts: Sequence[Prompt], *, kept: Path, alone: bool = False
+) -> Measured:
+    """Ask the battery; each reply is in ``kept`` as it comes, for a look when a later one fails."""
     requests = natural(prompts, wanted.sampling)
-    if alone:
-        told = _telling("acceptance", len(requests))
-        with _named("acceptance", server):
-            return _between(server, lambda: drive_alone(server, requests, wanted.request_timeout_s, told))
-    return _between(
-        server, lambda: _drive(server, wanted, requests, wanted.acceptance_concurrency, "acceptance")
-    )
+    kept.unlink(missing_ok=True)
+    told = _telling("acceptance", len(requests), kept)
+
+    def ask() -> Drive:
+        if alone:
+            return drive_alone(server, requests, wanted.request_timeout_s, told)
+        return drive(server.port, requests, wanted.acceptance_concurrency, wanted.request_timeout_s, told)
+
+    with _named("acceptance", server):
+        return _between(server, ask)
 
 
 def _acceptance(answered: Measured, wanted: Profile) -> list[Measurement]:
@@ -221,14 +229,6 @@ def _between(server: Server, run: Callable[[], Drive]) -> Measured:
     return Measured(drive=finished, before=before, after=metrics.parse(server.get("/metrics")))
 
 
-def _drive(
-    server: Server, wanted: Profile, requests: Sequence[Request], concurrency: int, name: str
-) -> Drive:
-    told = _telling(name, len(requests))
-    with _named(name, server):
-        return drive(server.port, requests, concurrency, wanted.request_timeout_s, told)
-
-
 @contextmanager
 def _named(name: str, server: Server) -> Iterator[None]:
     """Let an error say in which drive it came up, and how the server's log ends."""
@@ -238,9 +238,16 @@ def _named(name: str, server: Server) -> Iterator[None]:
         raise StepError(f"{name}: {error}\n{server.tail()}", Exit.BUILD) from error
 
 
-def _telling(name: str, total: int) -> Callable[[int], None]:
-    """Return what is called with the number of replies so far."""
-    return lambda count: progress.update(name, count, total, "requests")
+def _telling(name: str, total: int, kept: Path | None = None) -> Callable[[int, Reply], None]:
+    """Return what is called with the number of replies so far and the last one, and keeps it."""
+
+    def told(count: int, reply: Reply) -> None:
+        progress.update(name, count, total, "requests")
+        if kept is not None:
+            with kept.open("a") as file:
+                file.write(_line(reply))
+
+    return told
 
 
 def _facts(server: Server, wanted: Profile, answered: Measured) -> Mapping[str, object]:
@@ -259,8 +266,11 @@ def _facts(server: Server, wanted: Profile, answered: Measured) -> Mapping[str, 
 
 
 def _replies(finished: Drive) -> str:
-    lines = (json.dumps(asdict(reply), sort_keys=True) for reply in finished.replies)
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(map(_line, finished.replies))
+
+
+def _line(reply: Reply) -> str:
+    return f"{json.dumps(asdict(reply), sort_keys=True)}\n"
 
 
 def _waiting(seconds: float) -> None:

@@ -1,6 +1,8 @@
 """A soak of a server that leaks or tires is caught, and of one that does not is passed."""
 
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,16 +10,19 @@ from typing import Any
 
 import pytest
 
-from recipes.formats.evidence import Evidence, Measurement
+from recipes.formats import progress
+from recipes.formats.evidence import EVIDENCE_FILE, Evidence, Measurement, parse
 from recipes.formats.step import Exit, StepError
 from recipes.steps.smoke import profile
 from recipes.steps.smoke.battery import Prompt
 from recipes.steps.smoke.server import free_port, serving
 from recipes.steps.soak import main
 from recipes.steps.soak.windows import Window, figures
+from release.closure import of_step
 from release.gates import Found, judge, parse_gates
 from release.verdicts import Outcome
 from tests.unit.steps_smoke.test_profile import params
+from tests.unit.steps_smoke.test_smoke import PROJECT, environment, prepare
 
 STUB = Path(__file__).parents[1] / "steps_smoke" / "stub.py"
 PROMPTS = [
@@ -103,3 +108,25 @@ def test_minutes_are_a_number(minutes: object) -> None:
     with pytest.raises(StepError, match="minutes: expected an integer of at least 1") as caught:
         main.parse({**params(), "minutes": minutes})
     assert caught.value.code is Exit.CONFIG
+
+
+@pytest.mark.slow  # starts vLLM and asks it for a minute
+@pytest.mark.env
+@pytest.mark.timeout(600)
+def test_a_minute_of_the_tiny_model_on_the_real_engine(serve_python: Path, tmp_path: Path) -> None:
+    prepare(tmp_path)
+    asked = {**json.loads((tmp_path / "params.json").read_text()), "minutes": 1}
+    (tmp_path / "params.json").write_text(json.dumps(asked))
+    of_step(PROJECT, "soak").write(tmp_path / "soak")
+    argv = [str(serve_python), "-I", str(tmp_path / "soak"), "--root", str(tmp_path)]
+    done = subprocess.run(argv, env=environment(tmp_path), capture_output=True, text=True, cwd="/")
+    updates = [progress.parse(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, updates[-1:]
+    assert [update for update in updates if isinstance(update, progress.Update) and update.at == "soak"]
+    found = {m.name: m for m in parse((tmp_path / "out" / EVIDENCE_FILE).read_text()).measurements}
+    assert found["minutes"].value >= 1.0
+    assert found["length_change_low"].value > -0.1
+    assert found["server_memory_growth"].value < 4096
+    windows = (tmp_path / "out" / main.WINDOWS_FILE).read_text().splitlines()
+    assert len(windows) == found["minutes"].n
+    assert json.loads(windows[0])["resident"] > 1 << 29, "vLLM is at least half a gigabyte"
