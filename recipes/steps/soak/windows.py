@@ -26,7 +26,10 @@ class Window:
 
 
 def figures(windows: Sequence[Window]) -> list[Measurement]:
-    """Return how long it soaked, and the drift with its bounds; no drift of too few windows."""
+    """Return how long it soaked, and the drift with its bounds; no drift of too few windows.
+
+    Memory is followed over the last half, since the first fills caches.
+    """
     seconds = windows[-1].at if windows else 0.0
     requests = sum(window.requests for window in windows)
     how = (
@@ -35,8 +38,15 @@ def figures(windows: Sequence[Window]) -> list[Measurement]:
     found = [Measurement(name="minutes", value=seconds / 60, unit="min", n=len(windows), how=how)]
     if len(windows) < FEWEST:
         return found
-    found += _memory("server_memory_growth", "resident memory of the server's processes", windows, _resident)
-    found += _memory("machine_memory_growth", "all memory of the machine less MemAvailable", windows, _used)
+    # An engine hands out the blocks of its cache in turn, and each takes memory when it is first written.
+    filled = [window for window in windows if window.at > seconds / 2]
+    if len(filled) >= FEWEST:
+        found += _memory(
+            "server_memory_growth", "resident memory of the server's processes", filled, _resident
+        )
+        found += _memory(
+            "machine_memory_growth", "all memory of the machine less MemAvailable", filled, _used
+        )
     lengths = [window.length for window in windows if window.length is not None]
     return [*found, *_drift(windows, lengths)] if len(lengths) == len(windows) else found
 
@@ -53,7 +63,7 @@ def _memory(
     name: str, what: str, windows: Sequence[Window], of: Callable[[Window], int]
 ) -> list[Measurement]:
     found = trend([window.at for window in windows], [of(window) for window in windows])
-    how = f"{what} after each pass, with nothing in flight: Sen's slope over {len(windows)} passes"
+    how = f"{what} after each pass, with nothing in flight: Sen's slope over the last {len(windows)} passes"
     scale = HOUR_S / MIB
     return [
         Measurement(name=name, value=found.slope * scale, unit="MiB/h", n=len(windows), how=how),

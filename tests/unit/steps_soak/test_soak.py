@@ -82,10 +82,19 @@ def test_restless_passes_have_wide_bounds_and_fail() -> None:
     assert judged(windows)["acceptance"] is Outcome.FAIL
 
 
+def test_a_cache_that_fills_at_first_is_no_leak() -> None:
+    filling = [min(2_800_000_000, 2_500_000_000 + 40_000_000 * at) for at in range(20)]
+    windows = [
+        Window(at=6.0 * at, requests=54, tokens=3600, length=2.93, resident=resident, used=1)
+        for at, resident in enumerate(filling)
+    ]
+    assert judged(windows) == {"memory": Outcome.PASS, "acceptance": Outcome.PASS}
+
+
 def test_without_a_draft_head_memory_alone_is_measured() -> None:
     windows = [
         Window(at=float(at), requests=2, tokens=9, length=None, resident=1 << 30, used=2 << 30)
-        for at in range(9)
+        for at in range(14)
     ]
     found: list[Measurement] = figures(windows)
     assert {figure.name for figure in found} == {
@@ -126,7 +135,6 @@ def test_a_minute_of_the_tiny_model_on_the_real_engine(serve_python: Path, tmp_p
     found = {m.name: m for m in parse((tmp_path / "out" / EVIDENCE_FILE).read_text()).measurements}
     assert found["minutes"].value >= 1.0
     assert found["length_change_low"].value > -0.1
-    assert found["server_memory_growth"].value < 4096
     windows = (tmp_path / "out" / main.WINDOWS_FILE).read_text().splitlines()
     assert len(windows) == found["minutes"].n
     assert json.loads(windows[0])["resident"] > 1 << 29, "vLLM is at least half a gigabyte"
