@@ -331,9 +331,11 @@ def release(
     cache_push: bool = False,
     yes: bool = False,
     namespace: str = "",
+    soak: int = 0,
 ) -> None:
     """Release both repos of a line as one version (--dry-run: print the plan; --engine local or docker).
 
+    --soak MINUTES serves the quantized tree for so long first; memory or acceptance that drifts stops it.
     --hub is a folder, or hf for the Hub of HF_ENDPOINT, which asks before it writes (--yes: no question).
     --namespace owns both repos, where it is not the recipe's own; your token must be able to write there.
 
@@ -343,7 +345,7 @@ def release(
     from release.seal import Question, standing
 
     where = None if hub == "hf" else Path(hub).absolute()
-    if where is not None and not dry_run and not cache_push:
+    if where is not None and not dry_run and not cache_push and not soak:
         asked = Question(
             project=PROJECT, recipe=recipe, version=version, engine=engine, hub=where, namespace=namespace
         )
@@ -351,10 +353,12 @@ def release(
             print(said, end="")
             return
 
+    from dataclasses import replace
+
     from release.releasing import release_version
     from release.report.terminal import Terminal
 
-    order = _order(recipe, version, engine, cache, cache_trust, cache_push, namespace)
+    order = replace(_order(recipe, version, engine, cache, cache_trust, cache_push, namespace), soak=soak)
     release_version(order, where, Terminal(), dry_run=dry_run, yes=yes)
 
 

@@ -14,11 +14,17 @@ fit in the seconds left waits for the next. OUT holds, after every phase:
     gpu_27b.txt     one line or more a phase
     gpu_27b.json    every figure
     gpu_27b.log     the end of each phase's log
+    *.json(l)       what a smoke leaves: its evidence, and the guard's timeline
+
+The smoke of the tiny release alone, both trees and the gates:
+
+    python3 -m benchmarks.gpu_27b --work DIR --out DIR --phases machine tiny smoke-nvfp4 smoke-master compare
 """
 
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +62,9 @@ PHASES = (
     Phase(name="serve", after=("configure",), likely_s=240, limit_s=500),
     Phase(name="tiny", after=(), likely_s=120, limit_s=300),
     Phase(name="serve-tiny", after=("tiny",), likely_s=120, limit_s=300),
+    Phase(name="smoke-nvfp4", after=("tiny",), likely_s=200, limit_s=480),
+    Phase(name="smoke-master", after=("tiny",), likely_s=150, limit_s=480),
+    Phase(name="compare", after=("smoke-nvfp4", "smoke-master"), likely_s=10, limit_s=60),
 )
 
 
@@ -187,6 +196,8 @@ def _last_lines(log: Path, count: int = 12) -> str:
 def _report(run: Run) -> None:
     results = {phase.name: result for phase in PHASES if (result := run.result(phase)) is not None}
     (run.out / "gpu_27b.json").write_text(json.dumps(results, indent=1) + "\n")
+    for kept in sorted((run.work / "kept").glob("*")):
+        shutil.copyfile(kept, run.out / kept.name)
     lines = (line for name, result in results.items() for line in _lines(name, result))
     (run.out / "gpu_27b.txt").write_text("".join(f"{line}\n" for line in lines))
     with (run.out / "gpu_27b.log").open("w") as file:

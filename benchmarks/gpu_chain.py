@@ -13,69 +13,43 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
-from benchmarks import synthetic
+from benchmarks import gpu_smoke, gpu_tiny, synthetic
+from benchmarks.gpu_bench import (
+    SIZES,
+    TEMPLATES,
+    TINY,
+    Bench,
+    Figures,
+    calibrate_params,
+    configure_params,
+    environment,
+    quantize_params,
+)
+from benchmarks.gpu_memory import GpuMemory, answer, available, meminfo
+from benchmarks.gpu_served import served
+from benchmarks.gpu_steps import cost, fresh, link_inputs, phases, step, tree
 from benchmarks.measure import Ran, run
-from recipes.formats import progress, strict_json
+from recipes.formats import strict_json
 from recipes.formats.checkpoint import SINGLE_FILE, open_checkpoint
 from recipes.formats.qwen3_5 import parse_layout
 from recipes.formats.safetensors import write
-from recipes.formats.step import parse_tree
 
-PROJECT = Path(__file__).parents[1]
-TINY = PROJECT / "recipes" / "tiny"
-TEMPLATES = PROJECT / "recipes" / "templates"
-PRECISION = {"in_proj_ab": "nvfp4", "linear_attention": "nvfp4", "activations": "nvfp4"}
-SAMPLING = {"temperature": 0.7, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.0}
 FROM_TINY = (
     "preprocessor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "video_preprocessor_config.json",
 )
-SIZES = {"27b": synthetic.FLAGSHIP, "small": synthetic.MINIATURE}
 # The master takes 54 GB and a body 21, on a machine with 128 GiB of memory and 64 GiB of disk.
 MEMORY_DISK = Path("/mnt/graftsmith-bench")
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a place to measure in, not one to be safe in
 ROOM = 1.1
 PACKED_SHARE = 0.45
-
-Figures = dict[str, object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """Where a run keeps its things, and what it is asked for."""
-
-    work: Path
-    size: str
-    device: str
-
-    @property
-    def dimensions(self) -> synthetic.Size:
-        """The text model's dimensions."""
-        return SIZES[self.size]
-
-    @property
-    def gpu(self) -> bool:
-        """Whether the GPU is used."""
-        return self.device == "cuda"
-
-    @property
-    def sources(self) -> Path:
-        """The folder of master, base and rows; a link to where there is room."""
-        return self.work / "sources"
-
-    def step(self, name: str) -> Path:
-        """Return the work folder of a step."""
-        return self.work / "steps" / name
 
 
 def main() -> None:
@@ -92,7 +66,7 @@ def main() -> None:
     with GpuMemory(bench.gpu) as memory:
         figures = PHASES[asked.phase](bench)
     seconds = {"ok": True, "seconds": time.monotonic() - began}
-    found = {**seconds, **figures, **memory.figures(), "memory_left_gib": _available() / 2**30}
+    found = {**seconds, **figures, **memory.figures(), "memory_left_gib": available() / 2**30}
     (bench.work / "results" / f"{asked.phase}.json").write_text(json.dumps(found, indent=1))
 
 
@@ -101,15 +75,15 @@ def machine(bench: Bench) -> Figures:
     found: Figures = {"python": sys.version.split()[0], "cores": len(os.sched_getaffinity(0))}
     # In a process of its own, so that no import holds GPU memory or ends the phase.
     for name in ("numpy", "torch", "triton", "safetensors", "transformers", "llvmlite", "modelopt", "vllm"):
-        said = _said([sys.executable, "-c", f"import {name}; print({name}.__version__)"])
+        said = answer([sys.executable, "-c", f"import {name}; print({name}.__version__)"])
         found[name] = said.splitlines()[-1] if said else "missing"
     for name in ("MemTotal", "MemAvailable"):
-        found[f"{name}_gib"] = round(_meminfo(name) / 2**30, 1)
+        found[f"{name}_gib"] = round(meminfo(name) / 2**30, 1)
     for place in (bench.work, SHARED_MEMORY):
         found[f"free_gib in {place}"] = round(shutil.disk_usage(place).free / 2**30, 1)
     if bench.gpu:
         query = "name,driver_version,memory.total,memory.used,clocks.sm,clocks.mem,power.draw"
-        found["gpu"] = _said(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"])
+        found["gpu"] = answer(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"])
     return found
 
 
@@ -117,7 +91,7 @@ def kernel(bench: Bench) -> Figures:
     """Run benchmarks/quantize_gpu.py; its exit code says whether all bytes were equal."""
     if not bench.gpu:
         return {"log_lines": ["no GPU: nothing to run"]}
-    ran = run([sys.executable, "-m", "benchmarks.quantize_gpu"], _environment(), bench.work / "kernel.log")
+    ran = run([sys.executable, "-m", "benchmarks.quantize_gpu"], environment(), bench.work / "kernel.log")
     if ran.code != 0:
         raise SystemExit(f"exit code {ran.code}: {ran.lines[-5:]} {ran.log[-2000:]}")
     return {"log_lines": [line for _, line in ran.lines]}
@@ -168,12 +142,12 @@ def quantize_gpu(bench: Bench) -> Figures:
 def calibrate(bench: Bench) -> Figures:
     """Measure the input ranges by the real step."""
     root = bench.step("calibrate")
-    _fresh(root, keep_state=True)
+    fresh(root, keep_state=True)
     _inputs(root, master="master", rows="rows", chat_template=TEMPLATES)
     samples, length = (20, 8192) if bench.size == "27b" else (4, 256)
-    ran = _step("calibrate", root, calibrate_params(samples, length))
+    ran = step("calibrate", root, calibrate_params(samples, length))
     facts = strict_json.table(strict_json.read_table(root / "out" / "evidence.json"), "facts", "evidence")
-    told = _phases(ran)
+    told = phases(ran)
     wanted = (
         "calibration_rows",
         "calibration_tokens",
@@ -183,17 +157,10 @@ def calibrate(bench: Bench) -> Figures:
         "linear_attention_kernels",
     )
     return {
-        **_cost(ran),
+        **cost(ran),
         **{f"{name}_s": seconds for name, seconds in told.items()},
         **{name: facts[name] for name in wanted if name in facts},
     }
-
-
-def calibrate_params(samples: int, length: int) -> Figures:
-    """Return the parameters of the calibrate step."""
-    # The machines this is for lack flash-linear-attention.
-    slow = {"slow_linear_attention": True, "rows_license": "Apache-2.0"}
-    return {**PRECISION, **slow, "samples": samples, "max_seq_len": length}
 
 
 def quantize(bench: Bench) -> Figures:
@@ -203,77 +170,33 @@ def quantize(bench: Bench) -> Figures:
     calibration = measured.parent if measured.is_file() else bench.sources / "synthetic"
     ran = _quantize(bench, root, calibration, gpu=bench.gpu)
     ranges = "measured" if measured.is_file() else "MADE UP: calibrate did not succeed"
-    return {**_cost(ran), **_rates(bench, root, ran), "ranges": ranges}
+    return {**cost(ran), **_rates(bench, root, ran), "ranges": ranges}
 
 
 def graft(bench: Bench) -> Figures:
     """Graft the draft head onto the body by the real step."""
     root = bench.step("graft")
-    _fresh(root)
+    fresh(root)
     _inputs(root, body=bench.step("quantize") / "tree", head="base")
-    ran = _step("graft", root, {})
-    return {**_cost(ran), "tensors": len(open_checkpoint(_tree(root)).tensors)}
+    ran = step("graft", root, {})
+    return {**cost(ran), "tensors": len(open_checkpoint(tree(root)).tensors)}
 
 
 def configure(bench: Bench) -> Figures:
     """Make the release tree by the real step."""
     root = bench.step("configure")
-    _fresh(root)
+    fresh(root)
     _inputs(
         root, tree=bench.step("graft") / "tree", master="master", chat_template=TEMPLATES, templates=TEMPLATES
     )
-    ran = _step("configure", root, _configure_params())
-    checkpoint = open_checkpoint(_tree(root))
-    return {**_cost(ran), "data_gb": checkpoint.data_bytes / 1e9, "tensors": len(checkpoint.tensors)}
+    ran = step("configure", root, configure_params())
+    checkpoint = open_checkpoint(tree(root))
+    return {**cost(ran), "data_gb": checkpoint.data_bytes / 1e9, "tensors": len(checkpoint.tensors)}
 
 
 def serve(bench: Bench) -> Figures:
     """Serve the release tree with its draft head."""
-    return _served(bench, bench.step("configure") / "tree", "ids")
-
-
-def tiny(bench: Bench) -> Figures:
-    """Take the trained tiny checkpoint through the same steps: its draft head accepts."""
-    base = bench.work / "tiny"
-    sources = {"master": TINY / "master", "base": TINY / "base"}
-    rows = base / "rows"
-    rows.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(TINY / "calibration.jsonl", rows / "calibration.jsonl")
-    steps: list[tuple[str, Mapping[str, Path], Figures]] = [
-        (
-            "calibrate",
-            {"master": sources["master"], "rows": rows, "chat_template": TEMPLATES},
-            calibrate_params(20, 256),
-        ),
-        (
-            "quantize",
-            {"master": sources["master"], "calibration": base / "calibrate" / "tree"},
-            _quantize_params("1MB", gpu=bench.gpu),
-        ),
-        ("graft", {"body": base / "quantize" / "tree", "head": sources["base"]}, {}),
-        (
-            "configure",
-            {
-                "tree": base / "graft" / "tree",
-                "master": sources["master"],
-                "chat_template": TEMPLATES,
-                "templates": TEMPLATES,
-            },
-            _configure_params(),
-        ),
-    ]
-    seconds: Figures = {}
-    for name, inputs, params in steps:
-        _fresh(base / name)
-        _link_inputs(base / name, inputs)
-        seconds[f"{name}_s"] = _step(name, base / name, params).seconds
-        _tree(base / name)
-    return seconds
-
-
-def serve_tiny(bench: Bench) -> Figures:
-    """Serve the tiny release: an acceptance that means something."""
-    return _served(bench, bench.work / "tiny" / "configure" / "tree", "chat")
+    return served(bench, bench.step("configure") / "tree", "ids")
 
 
 PHASES: Mapping[str, Callable[[Bench], Figures]] = {
@@ -287,36 +210,12 @@ PHASES: Mapping[str, Callable[[Bench], Figures]] = {
     "graft": graft,
     "configure": configure,
     "serve": serve,
-    "tiny": tiny,
-    "serve-tiny": serve_tiny,
+    "tiny": gpu_tiny.tiny,
+    "serve-tiny": gpu_tiny.serve_tiny,
+    "smoke-nvfp4": gpu_smoke.smoke_nvfp4,
+    "smoke-master": gpu_smoke.smoke_master,
+    "compare": gpu_smoke.compare,
 }
-
-
-class GpuMemory:
-    """The most GPU memory in use while it is open, as the driver counts it, over all processes."""
-
-    def __init__(self, gpu: bool) -> None:
-        self._gpu, self._peak = gpu, 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> Self:
-        if self._gpu:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-
-    def figures(self) -> Figures:
-        """Return the peak, nothing without a GPU."""
-        return {"gpu_memory_gib": self._peak / 1024} if self._gpu else {}
-
-    def _sample(self) -> None:
-        query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-        while not self._ended.wait(0.5):
-            said = _said(query)
-            self._peak = max(self._peak, int(said) if said.isdigit() else 0)
 
 
 def _find_room(bench: Bench, wanted: int) -> None:
@@ -376,37 +275,24 @@ def _make_rows(folder: Path, bench: Bench) -> None:
 def _packed(bench: Bench, name: str, *, gpu: bool) -> Figures:
     root = bench.step(name)
     ran = _quantize(bench, root, bench.sources / "synthetic", gpu=gpu)
-    figures = {**_cost(ran), **_rates(bench, root, ran), "sha256": _sums(root / "out")}
+    figures = {**cost(ran), **_rates(bench, root, ran), "sha256": _sums(root / "out")}
     shutil.rmtree(root)
     return figures
 
 
 def _quantize(bench: Bench, root: Path, calibration: Path, *, gpu: bool) -> Ran:
-    _fresh(root)
+    fresh(root)
     _inputs(root, master="master", calibration=calibration)
-    ran = _step("quantize", root, _quantize_params("5GB" if bench.size == "27b" else "2MB", gpu=gpu))
+    ran = step("quantize", root, quantize_params("5GB" if bench.size == "27b" else "2MB", gpu=gpu))
     if root.name == "quantize":
-        _tree(root)
+        tree(root)
     return ran
-
-
-def _quantize_params(max_shard_size: str, *, gpu: bool) -> Figures:
-    return {
-        **PRECISION,
-        "exporter": "stream",
-        "max_shard_size": max_shard_size,
-        "gpu": gpu,
-    }
-
-
-def _configure_params() -> Figures:
-    return {"quantized": True, "sampling": SAMPLING}
 
 
 def _rates(bench: Bench, root: Path, ran: Ran) -> Figures:
     read = synthetic.nbytes(bench.dimensions)
     written = sum(path.stat().st_size for path in (root / "out").iterdir())
-    kernels = sorted({at for at in _phases(ran) if at.startswith("pack")})
+    kernels = sorted({at for at in phases(ran) if at.startswith("pack")})
     return {
         "kernel": ", ".join(kernels),
         "read_gb": read / 1e9,
@@ -416,84 +302,12 @@ def _rates(bench: Bench, root: Path, ran: Ran) -> Figures:
     }
 
 
-def _step(name: str, root: Path, params: Figures) -> Ran:
-    """Run a step's real code in ``root``. Raises SystemExit with what it said."""
-    (root / "params.json").write_text(json.dumps(params))
-    code = f"from recipes.formats.step import run; from recipes.steps.{name}.main import main; run(main)"
-    ran = run([sys.executable, "-c", code, "--root", root], _environment(), root / "log")
-    sys.stderr.write(ran.log)
-    if ran.code != 0:
-        raise SystemExit(f"{name}: exit code {ran.code}: {ran.lines[-1:]}")
-    return ran
-
-
-def _served(bench: Bench, model: Path, prompts: str) -> Figures:
-    python = os.environ.get("GRAFTSMITH_SERVE_PYTHON", sys.executable)
-    result = bench.work / "serve.json"
-    result.unlink(missing_ok=True)
-    argv = [python, "-m", "benchmarks.gpu_serve", model.resolve(), "--prompts", prompts]
-    ran = run(
-        [*argv, "--device", bench.device, "--out", result],
-        {**_environment(), **_serve_environment(bench)},
-        bench.work / "serve.log",
-    )
-    sys.stderr.write(ran.log)
-    for _, line in ran.lines:
-        print(line)
-    if ran.code != 0 or not result.is_file():
-        raise SystemExit(f"serve: exit code {ran.code}")
-    return {**_cost(ran), **json.loads(result.read_text()), "log_lines": _engine_lines(ran)}
-
-
-def _serve_environment(bench: Bench) -> dict[str, str]:
-    home = bench.work / "cache"
-    home.mkdir(parents=True, exist_ok=True)
-    own = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "XDG_CACHE_HOME": str(home)}
-    if bench.gpu:
-        return own | {"VLLM_USE_FLASHINFER_SAMPLER": "0"}
-    # As in images/serve: the worker inside the engine's process, and no interface but loopback.
-    alone = {"VLLM_HOST_IP": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    return own | alone | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"}
-
-
-def _engine_lines(ran: Ran) -> list[str]:
-    wanted = ("NVFP4 GEMM", "native support for FP4", "Model loading took", "KV cache", "Memory profiling")
-    said = [*(line for _, line in ran.lines), *ran.log.splitlines()]
-    return list(dict.fromkeys(line.strip()[-300:] for line in said if any(word in line for word in wanted)))
-
-
-def _fresh(root: Path, *, keep_state: bool = False) -> None:
-    for name in ("in", "out", "tree", *(() if keep_state else ("state",))):
-        shutil.rmtree(root / name, ignore_errors=True)
-    for name in ("in", "out", "state"):
-        (root / name).mkdir(parents=True, exist_ok=True)
-
-
 def _inputs(root: Path, **inputs: Path | str) -> None:
     """Link a step's inputs; a text names one of the sources."""
     sources = root.parents[1] / "sources"
-    _link_inputs(
+    link_inputs(
         root, {n: sources / given if isinstance(given, str) else given for n, given in inputs.items()}
     )
-
-
-def _link_inputs(root: Path, inputs: Mapping[str, Path]) -> None:
-    for name, folder in inputs.items():
-        (root / "in" / name).symlink_to(folder.resolve(), target_is_directory=True)
-
-
-def _tree(root: Path) -> Path:
-    """Put a step's result together, by hard links as the store does."""
-    tree = root / "tree"
-    shutil.rmtree(tree, ignore_errors=True)
-    for path, taken in parse_tree((root / "out" / "tree.json").read_text()).items():
-        source = root / "out" / path if taken is None else root / "in" / taken.input / taken.path
-        (tree / path).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source.resolve(), tree / path)
-        except OSError:
-            shutil.copyfile(source, tree / path)
-    return tree
 
 
 def _sums(folder: Path) -> dict[str, str]:
@@ -503,41 +317,6 @@ def _sums(folder: Path) -> dict[str, str]:
 
     with ThreadPoolExecutor(8) as pool:
         return dict(pool.map(digest, sorted(folder.glob("*.safetensors"))))
-
-
-def _cost(ran: Ran) -> Figures:
-    return {"step_s": ran.seconds, "peak_anonymous_gib": ran.anonymous / 2**30}
-
-
-def _phases(ran: Ran) -> dict[str, float]:
-    """Return how long each part of a step took, by its own progress lines."""
-    began: dict[str, float] = {}
-    for at, line in ran.lines:
-        if isinstance(update := progress.parse(line), progress.Update):
-            began.setdefault(update.at, at)
-    ends = [*list(began.values())[1:], ran.seconds]
-    return {name: end - begin for (name, begin), end in zip(began.items(), ends, strict=True)}
-
-
-def _environment() -> dict[str, str]:
-    return dict(os.environ)
-
-
-def _said(argv: Sequence[str]) -> str:
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _meminfo(name: str) -> int:
-    lines: Iterator[str] = iter(Path("/proc/meminfo").read_text().splitlines())
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
-
-
-def _available() -> int:
-    return _meminfo("MemAvailable")
 
 
 if __name__ == "__main__":

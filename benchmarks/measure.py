@@ -4,7 +4,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,14 @@ class Ran:
     log: str
 
 
-def run(argv: Sequence[object], env: Mapping[str, str], log: Path) -> Ran:
-    """Run ``argv`` to its end."""
+def run(
+    argv: Sequence[object],
+    env: Mapping[str, str],
+    log: Path,
+    started: Callable[[int], None] = lambda _: None,
+    said: Callable[[str], None] = lambda _: None,
+) -> Ran:
+    """Run ``argv`` to its end; ``started`` gets its pid, ``said`` each line as it comes."""
     began = time.monotonic()
     with log.open("wb") as errors:
         process = subprocess.Popen(
@@ -34,11 +40,19 @@ def run(argv: Sequence[object], env: Mapping[str, str], log: Path) -> Ran:
         )
         peak = _Peak(process.pid)
         assert process.stdout is not None
-        lines = tuple((time.monotonic() - began, line.strip()) for line in process.stdout)
+        started(process.pid)
+        lines = []
+        for line in process.stdout:
+            lines.append((time.monotonic() - began, line.strip()))
+            said(line)
         code = process.wait()
         seconds = time.monotonic() - began
     return Ran(
-        code=code, seconds=seconds, anonymous=peak.stop(), lines=lines, log=log.read_text(errors="replace")
+        code=code,
+        seconds=seconds,
+        anonymous=peak.stop(),
+        lines=tuple(lines),
+        log=log.read_text(errors="replace"),
     )
 
 

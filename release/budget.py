@@ -1,15 +1,14 @@
 """What a line will need, counted from headers before anything is built: bytes, and memory to serve."""
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from recipes.formats import strict_json
 from recipes.formats.architecture import parse_architecture
-from recipes.formats.byte_budget import ByteBudget, plan_byte_budget
+from recipes.formats.byte_budget import ByteBudget, count_bytes, plan_byte_budget
 from recipes.formats.checkpoint import open_checkpoint
 from recipes.formats.params import Table
-from recipes.formats.qwen3_5 import Kind, kind_of, parse_layout
+from recipes.formats.qwen3_5 import Kind, parse_layout
 from recipes.formats.serving.budget import Floors, MemoryBudget, memory_budget
 from recipes.formats.serving.profile import parse_serve
 from release.digest import Json
@@ -47,10 +46,7 @@ def memory_budgets(
 
 def memory_of_tree(tree: Path, serve: Mapping[str, Json], floors: Floors, pool: int) -> MemoryBudget:
     """Return the memory of serving ``tree``, from its own headers."""
-    tensors = Counter[Kind]()
-    for name, place in open_checkpoint(tree).tensors.items():
-        tensors[kind_of(name)] += place.tensor.nbytes
-    return _memory(tree, serve, tensors, floors, pool)
+    return _memory(tree, serve, count_bytes(open_checkpoint(tree)), floors, pool)
 
 
 def require(name: str, budget: MemoryBudget) -> None:

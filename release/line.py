@@ -86,18 +86,18 @@ class Line:
         """Return the facts of this machine."""
         return machine.facts(self.engine, self.store.root / "cache")
 
-    def steps(self, version: str) -> Graph:
-        """Return the steps of one release of this line.
+    def steps(self, version: str, soak: int = 0) -> Graph:
+        """Return the steps of one release of this line, with a soak of so many minutes.
 
         Raises LockError when the lock is out of step, or unresolved.
         """
         lock = self.locked()
         locks.require_resolved(self.recipe, lock, option(self.recipe))
-        return self.steps_of(lock, version)
+        return self.steps_of(lock, version, soak)
 
-    def steps_of(self, lock: Lock, version: str) -> Graph:
+    def steps_of(self, lock: Lock, version: str, soak: int = 0) -> Graph:
         """Return the steps of one release of this line as ``lock`` has it."""
-        return pipeline.graph(self.recipe, lock, self.images, version, self.machine())
+        return pipeline.graph(self.recipe, lock, self.images, version, self.machine(), soak)
 
     def locked(self) -> Lock:
         """Return the lock of the line. Raises LockError when it is out of step."""
@@ -246,7 +246,7 @@ def executor(line: Line, here: Site, listener: Listener, cache: Remote | None = 
     guarded = Guarded(inner=engine, floors=line.recipe.smoke.floors)
 
     def runner_of(step: Step) -> Runner:
-        if step.does == pipeline.SERVES:
+        if step.does in pipeline.SERVES:
             return guarded
         return engine if step.image else host
 

@@ -5,7 +5,7 @@ those without are host functions. ``release.line`` opens a release line and walk
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from release.derivation import Source, Step
 from release.digest import Json
@@ -16,16 +16,26 @@ from release.recipe import CHECKS, Recipe
 
 KINDS = ("nvfp4", "master")
 CPU_VARIANT = "cpu"
-SERVES = "smoke"
-"""What a step does that starts a model server, and runs under the memory guard."""
+SMOKE, SOAK = "smoke", "soak"
+SERVES = (SMOKE, SOAK)
+"""What steps do that start a model server, and run under the memory guard.
+
+A release has the soak only when it is asked for; gates of its figures are judged beside it.
+"""
 
 
 def graph(
-    wanted: Recipe, lock: Lock, images: Mapping[str, Image], version: str, machine: Mapping[str, str]
+    wanted: Recipe,
+    lock: Lock,
+    images: Mapping[str, Image],
+    version: str,
+    machine: Mapping[str, str],
+    soak: int = 0,
 ) -> Graph:
     """Return the steps of one release in the order they run.
 
-    ``machine`` is what the card says the figures were measured on.
+    ``machine`` is what the card says the figures were measured on. With ``soak``, in minutes, the
+    quantized tree is served for so long besides; no other step has another key for it.
 
     The BF16 master's tree is served with the same drive as the quantized one: it is the
     baseline of every relative gate.
@@ -48,6 +58,7 @@ def graph(
             *(_sbom(kind, wanted, images, version) for kind in KINDS),
             _report(wanted, lock, version, machine),
             *(_assemble(kind, wanted, lock, version) for kind in KINDS),
+            *(_soak(wanted, soak) if soak else ()),
         ),
     )
 
@@ -105,6 +116,27 @@ def _gate(wanted: Recipe) -> Step:
     )
 
 
+def _soak(wanted: Recipe, minutes: int) -> tuple[Step, Step]:
+    smoke = _smoke("nvfp4", wanted.serve_nvfp4, wanted)
+    inputs = {name: made_by for name, made_by in smoke.inputs.items() if name != CHECKS}
+    soak = replace(
+        smoke,
+        name=SOAK,
+        does=SOAK,
+        inputs=inputs,
+        params={**smoke.params, "minutes": minutes},
+        timeout_s=smoke.timeout_s + 60 * minutes,
+    )
+    gate = Step(
+        name=f"gate-{SOAK}",
+        does="gate",
+        inputs={SOAK: SOAK, "prove": "prove"},
+        params={"gates": [dict(row) for row in wanted.soak_gates]},
+        check="gates",
+    )
+    return soak, gate
+
+
 def _precision(wanted: Recipe) -> dict[str, Json]:
     return {key: str(value) for key, value in asdict(wanted.precision).items()}
 
@@ -131,7 +163,7 @@ def _configure(kind: str, wanted: Recipe, *, quantized: bool) -> Step:
 def _smoke(kind: str, serve: Mapping[str, Json], wanted: Recipe) -> Step:
     return Step(
         name=f"smoke-{kind}",
-        does=SERVES,
+        does=SMOKE,
         image="serve",
         inputs={
             "tree": f"configure-{kind}",

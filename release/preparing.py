@@ -15,14 +15,14 @@ from release import line as lines
 from release import lock as locks
 from release.assemble import SUMS_FILE
 from release.cache.choice import Choice
-from release.errors import LockError
+from release.errors import LockError, UsageError
 from release.guard.nvml import open_gpus
 from release.guard.reading import pool
 from release.line import Line
 from release.pipeline import SERVES
 from release.plan import Graph, Planned, Status
 from release.realize import Done, Remote
-from release.recipe import require_named
+from release.recipe import require_named, require_soak_gates
 from release.record import RECORD_FILE
 from release.report.terminal import Terminal, bytes_table, memory_table, plan_table, size
 
@@ -34,7 +34,8 @@ HANDED_ON = (SUMS_FILE, RECORD_FILE, "evidence", "README.md")
 class Order:
     """What was asked for: a version of a line, where its steps run, and which cache they share.
 
-    ``namespace`` owns both repos; empty for the recipe's own.
+    ``namespace`` owns both repos; empty for the recipe's own. With ``soak``, in minutes, the quantized
+    tree is served for so long before it is published.
     """
 
     recipe: str
@@ -42,6 +43,7 @@ class Order:
     engine: str = lines.LOCAL
     cache: Choice = field(default_factory=Choice)
     namespace: str = ""
+    soak: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class Opened:
     line: Line
     version: str
     cache: Remote | None
+    soak: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +67,25 @@ class Prepared:
 
 
 def open_order(order: Order, terminal: Terminal) -> Opened:
-    """Open the line of ``order``. Raises UsageError for what is no version."""
+    """Open the line of ``order``. Raises UsageError for what is no version, and a soak without gates."""
     version = lines.parse_version(order.version)
     line = lines.open_line(order.recipe, order.engine, order.namespace)
+    if order.soak < 0:
+        raise UsageError(f"--soak {order.soak}: expected minutes", hint="--soak 60 serves for an hour")
+    if order.soak:
+        require_soak_gates(line.recipe)
     return Opened(
-        line=line, version=version, cache=order.cache.open(line.store, line.recipe.name, terminal.say)
+        line=line,
+        version=version,
+        cache=order.cache.open(line.store, line.recipe.name, terminal.say),
+        soak=order.soak,
     )
 
 
 def show_plan(opened: Opened, terminal: Terminal) -> tuple[Planned, ...]:
     """Print and return the plan, also of a lock with unresolved entries, which are named."""
     line, lock = opened.line, opened.line.locked()
-    planned = lines.plan_line(line, line.steps_of(lock, opened.version), opened.cache)
+    planned = lines.plan_line(line, line.steps_of(lock, opened.version, opened.soak), opened.cache)
     terminal.console.print(plan_table(planned))
     for name, pinned in line.pinned.items():
         if lacking := line.store.lacks(pinned.tree):
@@ -97,7 +107,7 @@ def show_plan(opened: Opened, terminal: Terminal) -> tuple[Planned, ...]:
 def prepare(opened: Opened, terminal: Terminal) -> Prepared:
     """Build, prove, measure, gate and assemble both trees; whatever is there is not built again."""
     line, version = opened.line, opened.version
-    steps = line.steps(version)
+    steps = line.steps(version, opened.soak)
     require_named(line.recipe)
     planned = lines.plan_line(line, steps, opened.cache)
     terminal.say(headline(line, version, planned))
@@ -158,7 +168,7 @@ def _count(line: Line, planned: Sequence[Planned], terminal: Terminal) -> None:
         return
     counted = budget.byte_budget(line.recipe, folders)
     terminal.say(f"  {_bytes(counted)}")
-    if any(item.step.does == SERVES and item.status is not Status.HIT for item in planned):
+    if any(item.step.does in SERVES and item.status is not Status.HIT for item in planned):
         memory = budget.memory_budgets(line.recipe, folders, counted, pool(open_gpus()))
         for kind, need in memory.items():
             budget.require(f"smoke-{kind}", need)

@@ -63,7 +63,7 @@ class Smoke:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One release line."""
+    """One release line. ``soak_gates`` are those of a soak's figures, judged when one is asked for."""
 
     name: str
     folder: Path
@@ -79,6 +79,7 @@ class Recipe:
     serve_master: Mapping[str, Json]
     smoke: Smoke
     gates: tuple[Mapping[str, Json], ...]
+    soak_gates: tuple[Mapping[str, Json], ...]
     card: Mapping[str, Json]
 
     @property
@@ -114,6 +115,7 @@ def load(folder: Path, namespace: str = "") -> Recipe:
     expect_format(table, FORMAT)
     quantize = table.take_table("quantize")
     serve_nvfp4, serve_master = _serve(folder / RECIPE_FILE, table.take_table("serve"))
+    gates = table.take_rows("gates", lambda row: row.take_rest())
     recipe = Recipe(
         name=_name(table),
         folder=folder,
@@ -128,7 +130,8 @@ def load(folder: Path, namespace: str = "") -> Recipe:
         serve_nvfp4=serve_nvfp4,
         serve_master=serve_master,
         smoke=_smoke(table.take_table("smoke")),
-        gates=table.take_rows("gates", lambda row: row.take_rest()),
+        gates=tuple(row for row in gates if not _of_soak(row)),
+        soak_gates=tuple(row for row in gates if _of_soak(row)),
         card=table.take_table("card").take_rest(),
     )
     quantize.done()
@@ -165,6 +168,20 @@ def require_named(recipe: Recipe) -> None:
             f"{recipe.folder / RECIPE_FILE}: repos.namespace: expected the owner of both repos, got nothing",
             why="There is no default to push to: it must be a namespace that your token can write.",
             hint='add --namespace NAME, or write it into the recipe: namespace = "NAME"',
+        )
+
+
+def _of_soak(gate: Mapping[str, Json]) -> bool:
+    return str(gate.get("figure")).startswith("soak.")
+
+
+def require_soak_gates(recipe: Recipe) -> None:
+    """Refuse a soak of which no figure would be held against anything. Raises ConfigError."""
+    if not recipe.soak_gates:
+        raise ConfigError(
+            f"{recipe.folder / RECIPE_FILE}: gates: expected a figure soak.<name> for --soak, got none",
+            why="A soak that nothing is held against shows nothing.",
+            hint="see docs/measuring.md for its figures, or leave --soak out",
         )
 
 

@@ -38,7 +38,7 @@ def release_version(
         outcome = publish(publishing.hub(hub, store.root, terminal, yes=yes), _release(prepared))
         lines.keep(opened.line, prepared.version, prepared.done)
     announcing.announce(prepared, outcome, terminal)
-    if hub is not None and seal.settled(stamps, began):
+    if hub is not None and not order.soak and seal.settled(stamps, began):
         question = seal.Question(
             project=lines.PROJECT,
             recipe=order.recipe,

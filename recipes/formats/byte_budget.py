@@ -48,6 +48,14 @@ def plan_byte_budget(
     return ByteBudget(nvfp4=packed, master=plain, packed=len(modules))
 
 
+def count_bytes(checkpoint: Checkpoint) -> Mapping[Kind, int]:
+    """Return the bytes of tensors of each class of module."""
+    counted = Counter[Kind]()
+    for name, place in checkpoint.tensors.items():
+        counted[kind_of(name)] += place.tensor.nbytes
+    return counted
+
+
 def _plain(master: Checkpoint, base: Checkpoint, layout: Layout) -> Iterator[tuple[str, int]]:
     yield from ((name, base.locate(name).tensor.nbytes) for name in layout.mtp_names())
     for name, place in master.tensors.items():

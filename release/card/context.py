@@ -11,6 +11,7 @@ from recipes.formats.calibration import Calibration
 from recipes.formats.evidence import Evidence
 from recipes.formats.qwen3_5 import Kind
 from recipes.formats.serving.budget import Floors
+from recipes.formats.serving.kernel import arithmetic
 from release.card.architecture import Architecture, Quantization
 from release.card.facts import CardFacts, DraftHead
 from release.card.figures import MASTER, NVFP4, Figure, Row, required, rows
@@ -28,10 +29,10 @@ from release.verdicts import Proved, Verdict, Verdicts, refuse_failed, require
 NEVER_QUANTIZED = (Kind.LM_HEAD, Kind.MTP, Kind.VISION, Kind.CONV1D)
 """The BF16-head invariant: kinds that no packed byte may be found in."""
 
-
-WEIGHTS_ONLY = ("Marlin", "W4A16", "Fbgemm")
-BOTH = ("Cutlass", "CuteDsl", "B12x", "Trtllm", "Cudnn", "CpuNvFp4", "Emulation")
-"""Words in the names of vLLM's NVFP4 kernels."""
+_SCHEMES = {
+    "W4A16": "W4A16: packed weights, activations in 16 bits; input scales are not read",
+    "W4A4": "W4A4: packed weights and activations",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,16 +228,8 @@ def _machine(smoke: Evidence, target: Target) -> tuple[tuple[str, str], ...]:
 
 
 def scheme(kernel: str) -> str:
-    """Return what a kernel does with activations, told by its name; nothing for one not known.
-
-    A kernel that packs weights alone never reads the input scales: what was measured with it
-    says nothing about them.
-    """
-    if any(word in kernel for word in WEIGHTS_ONLY):
-        return "W4A16: packed weights, activations in 16 bits; input scales are not read"
-    if any(word in kernel for word in BOTH):
-        return "W4A4: packed weights and activations"
-    return ""
+    """Return what a kernel does with activations, told by its name; nothing for one not known."""
+    return _SCHEMES.get(arithmetic(kernel) or "", "")
 
 
 def _escaped(gate: Verdict) -> Verdict:

@@ -1,11 +1,12 @@
 """A runner that serves under guard: counted before, watched while, waited for after.
 
 The timeline is evidence: it joins the step's result as ``memory.jsonl``, and lies beside the
-log when the step fails.
+log when the step fails. So does what the driver said in the kernel's log, where it said something.
 """
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from recipes.formats.progress import Update
 from recipes.formats.serving.budget import Floors
@@ -13,12 +14,16 @@ from recipes.formats.step import TREE_FILE
 from release import budget
 from release.digest import Json
 from release.errors import GraftsmithError, MachineError
+from release.guard.kernel_log import KMSG, open_kernel_log
 from release.guard.nvml import open_gpus
 from release.guard.reading import Phase, pool
 from release.guard.watch import Watch
 from release.realize import OUT, Job, Report, Runner
 
 TIMELINE_FILE = "memory.jsonl"
+KERNEL_FILE = "kernel.jsonl"
+"""What the driver said in the kernel's log while a server ran; a file only when it said something."""
+
 STARTING = "starting the server"
 """What the smoke step says of itself while the server loads."""
 
@@ -29,12 +34,13 @@ class Guarded:
 
     inner: Runner
     floors: Floors
+    kernel_log: Path = KMSG
 
     def run(self, job: Job) -> Report:
         """Run the step. Raises MachineError when it does not fit, was stopped, or kept memory."""
         gpus = open_gpus()
         self._require(job, pool(gpus))
-        watch = Watch(self.floors, gpus)
+        watch = Watch(self.floors, gpus, open_kernel_log(self.kernel_log))
 
         def progress(update: Update) -> None:
             watch.phase = Phase.STARTING if update.at == STARTING else Phase.SERVING
@@ -46,6 +52,8 @@ class Guarded:
                 report = self.inner.run(replace(job, progress=progress, started=watch.follow))
         except GraftsmithError as error:
             kept.write_text(watch.text())
+            if watch.heard:
+                job.log.with_suffix(f".{KERNEL_FILE}").write_text(watch.kernel_text())
             if watch.stopped is None:
                 raise
             raise MachineError(
@@ -73,6 +81,9 @@ class Guarded:
         (out / TIMELINE_FILE).write_text(watch.text())
         tree = json.loads((out / TREE_FILE).read_text())
         tree["files"][TIMELINE_FILE] = None
+        if watch.heard:
+            (out / KERNEL_FILE).write_text(watch.kernel_text())
+            tree["files"][KERNEL_FILE] = None
         (out / TREE_FILE).write_text(json.dumps(tree, indent=1, sort_keys=True) + "\n")
 
 

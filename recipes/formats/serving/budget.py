@@ -102,8 +102,14 @@ def state_bytes(serve: Serve, architecture: Architecture) -> int:
     profile leaves it to the engine, and the last inputs of its convolution in BF16.
     """
     (key_heads, key_dim), (value_heads, value_dim) = architecture.keys, architecture.values
-    matrix = value_heads * value_dim * key_dim * STATE_BYTES[serve.recurrent_state_dtype or "float32"]
+    matrix = matrix_bytes(serve, architecture)
     mixed = 2 * key_heads * key_dim + value_heads * value_dim
     tail = mixed * (architecture.conv - 1 + serve.speculative_tokens) * BF16_BYTES
     layers = sum(kind == LINEAR for kind in architecture.layout.layers)
     return layers * (matrix + tail) * (1 + serve.speculative_tokens)
+
+
+def matrix_bytes(serve: Serve, architecture: Architecture) -> int:
+    """Return the bytes of the matrix that one layer of linear attention keeps of a sequence."""
+    (_, key_dim), (value_heads, value_dim) = architecture.keys, architecture.values
+    return value_heads * value_dim * key_dim * STATE_BYTES[serve.recurrent_state_dtype or "float32"]

@@ -84,10 +84,10 @@ def compile_vllm(serve: Serve, version: str) -> Command:
 
 
 def draft_report(serve: Serve, version: str) -> tuple[str, ...]:
-    """Return the flags by which each reply tells its drafts; raises ValueError where none does."""
-    if not serve.speculative_tokens:
-        return ()
-    return (f"{_spelled('draft_report', parse_version(version), version)}=summary",)
+    """Return the flags by which each reply tells its drafts; none where ``version`` has no word for it."""
+    known = parse_version(version)
+    names = [spelling.name for spelling in _SPELLINGS["draft_report"] if spelling.in_(known)]
+    return tuple(f"{name}=summary" for name in names if serve.speculative_tokens)
 
 
 def _flags(serve: Serve) -> Iterator[str]:

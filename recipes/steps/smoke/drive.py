@@ -81,11 +81,11 @@ def drive(
     requests: Sequence[Request],
     concurrency: int,
     timeout_s: float,
-    done: Callable[[int], None] = lambda _: None,
+    done: Callable[[int, Reply], None] = lambda *_: None,
 ) -> Drive:
     """Send ``requests``, ``concurrency`` at a time, and return every reply.
 
-    ``done`` is called with the number of replies so far. Raises StepError when a
+    ``done`` is called with the number of replies so far and the last one. Raises StepError when a
     request fails; those not yet sent are dropped.
     """
     start = time.monotonic()
@@ -93,8 +93,7 @@ def drive(
         futures = [pool.submit(_ask, port, request, timeout_s) for request in requests]
         try:
             for count, future in enumerate(as_completed(futures), 1):
-                future.result()
-                done(count)
+                done(count, future.result())
         except StepError:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

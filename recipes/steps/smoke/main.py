@@ -8,16 +8,32 @@ what was said, for people, and how many drafts it took, for a paired bootstrap.
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from recipes.formats import evidence, progress
 from recipes.formats.evidence import Evidence, Measurement
 from recipes.formats.step import Exit, StepError, Workdir
-from recipes.steps.smoke import battery, checks, engine, figures, metrics, profile, serverlog, throughput
+from recipes.steps.smoke import (
+    battery,
+    boot,
+    checks,
+    engine,
+    figures,
+    fitness,
+    metrics,
+    profile,
+    roofline,
+    serverlog,
+    throughput,
+)
+from recipes.steps.smoke.alone import drive_alone
 from recipes.steps.smoke.battery import Prompt
 from recipes.steps.smoke.checks import Asking, Verdict
-from recipes.steps.smoke.drive import Drive, Request, drive, fixed_length, natural, pinned
+from recipes.steps.smoke.drive import Drive, Reply, drive, fixed_length, natural, pinned
+from recipes.steps.smoke.fitness import Probe
 from recipes.steps.smoke.metrics import Drafting, Reading
 from recipes.steps.smoke.profile import MODEL_NAME, Profile
 from recipes.steps.smoke.server import Server, free_port, serving
@@ -36,38 +52,81 @@ class Measured:
     after: Reading
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What one server showed beside its speed."""
+
+    measurements: tuple[Measurement, ...]
+    facts: Mapping[str, object]
+
+
 def main(work: Workdir) -> None:
     """Measure the tree and write the evidence."""
     wanted = profile.parse(work.params)
     prompts = battery.parse((work.input("prompts") / battery.PROMPTS_FILE).read_text())
-    port = free_port()
-    version = engine.version()
-    argv = profile.argv(wanted.serve, version, sys.executable, work.input("tree"), port)
-    env = profile.environment(wanted.serve, version, os.environ, work.state)
-    log = work.state / "server.log"
-    with serving(argv, env, log, port, wanted.startup_timeout_s, _waiting) as server:
-        found = _measure(server, wanted, prompts, work)
+    probes = [_probe(work)]
+    answered: Answered | None = None
+    boots: list[list[Measurement]] = []
+    for number in range(1, wanted.boots + 1):
+        with _served(wanted, work, number) as server:
+            _require_kernel(server, wanted)
+            _warm_up(server, wanted, prompts)
+            answered = answered or _answer(server, wanted, prompts, work)
+            boots.append(_throughput(server, wanted, prompts, work))
+        probes.append(_probe(work))
+        fitness.require(wanted.fitness, probes)
+    assert answered is not None, "a profile has at least one boot"
+    speed = boot.combined(boots)
+    share, limit = roofline.of_stream(work.input("tree"), wanted.serve, speed, fitness.bandwidth(probes))
+    found = Evidence(
+        measurements=(*answered.measurements, *speed, *share, *fitness.figures(wanted.fitness, probes)),
+        facts={
+            **answered.facts,
+            **limit,
+            "boots": [[asdict(figure) for figure in figures] for figures in boots],
+            "fitness": fitness.facts(wanted.fitness, probes),
+        },
+    )
     work.new(evidence.EVIDENCE_FILE).write_text(evidence.dump(found))
 
 
-def _measure(server: Server, wanted: Profile, prompts: Sequence[Prompt], work: Workdir) -> Evidence:
+@contextmanager
+def _served(wanted: Profile, work: Workdir, number: int) -> Iterator[Server]:
+    """Start the server for the ``number``-th time; each start has a log of its own."""
+    port, version = free_port(), engine.version()
+    argv = profile.argv(wanted.serve, version, sys.executable, work.input("tree"), port)
+    env = profile.environment(wanted.serve, version, os.environ, work.state)
+    log = work.state / ("server.log" if number == 1 else f"server-{number}.log")
+    with serving(argv, env, log, port, wanted.startup_timeout_s, _waiting) as server:
+        yield server
+
+
+def _probe(work: Workdir) -> Probe:
+    progress.update("probing the machine")
+    return fitness.measure(sys.executable, os.environ, work.state / "probe.log")
+
+
+def _require_kernel(server: Server, wanted: Profile) -> None:
     if wanted.serve.expect_kernel:
         serverlog.require_kernel(server.log_text(), wanted.serve.expect_kernel)
-    _warm_up(server, wanted, prompts)
-    answered = _accept(server, wanted, prompts)
+
+
+def _answer(server: Server, wanted: Profile, prompts: Sequence[Prompt], work: Workdir) -> Answered:
+    alone = profile.drafts_untold(wanted.serve, engine.version())
+    answered = _accept(server, wanted, prompts, alone=alone, kept=work.state / REPLIES_FILE)
     work.new(REPLIES_FILE).write_text(_replies(answered.drive))
     checked = _check(server, wanted, work)
-    return Evidence(
+    return Answered(
         measurements=(
             figures.ready(server.ready_s),
             figures.stop_rate(answered.drive.replies),
             *_acceptance(answered, wanted),
             *checks.failures(checked),
-            *_throughput(server, wanted, prompts, work),
         ),
         facts={
             **_facts(server, wanted, answered),
             **_counted(answered, wanted),
+            "asked_one_at_a_time": alone,
             "checks": [asdict(verdict) for verdict in checked],
         },
     )
@@ -76,14 +135,25 @@ def _measure(server: Server, wanted: Profile, prompts: Sequence[Prompt], work: W
 def _warm_up(server: Server, wanted: Profile, prompts: Sequence[Prompt]) -> None:
     count = wanted.acceptance_concurrency
     requests = fixed_length(prompts, wanted.sampling, count, WARMUP_TOKENS)
-    _drive(server, wanted, requests, count, "warm-up")
+    with _named("warm-up", server):
+        drive(server.port, requests, count, wanted.request_timeout_s, _telling("warm-up", count))
 
 
-def _accept(server: Server, wanted: Profile, prompts: Sequence[Prompt]) -> Measured:
+def _accept(
+    server: Server, wanted: Profile, prompts: Sequence[Prompt], *, kept: Path, alone: bool = False
+) -> Measured:
+    """Ask the battery; each reply is in ``kept`` as it comes, for a look when a later one fails."""
     requests = natural(prompts, wanted.sampling)
-    return _between(
-        server, lambda: _drive(server, wanted, requests, wanted.acceptance_concurrency, "acceptance")
-    )
+    kept.unlink(missing_ok=True)
+    told = _telling("acceptance", len(requests), kept)
+
+    def ask() -> Drive:
+        if alone:
+            return drive_alone(server, requests, wanted.request_timeout_s, told)
+        return drive(server.port, requests, wanted.acceptance_concurrency, wanted.request_timeout_s, told)
+
+    with _named("acceptance", server):
+        return _between(server, ask)
 
 
 def _acceptance(answered: Measured, wanted: Profile) -> list[Measurement]:
@@ -159,16 +229,25 @@ def _between(server: Server, run: Callable[[], Drive]) -> Measured:
     return Measured(drive=finished, before=before, after=metrics.parse(server.get("/metrics")))
 
 
-def _drive(
-    server: Server, wanted: Profile, requests: Sequence[Request], concurrency: int, name: str
-) -> Drive:
-    def done(count: int) -> None:
-        progress.update(name, count, len(requests), "requests")
-
+@contextmanager
+def _named(name: str, server: Server) -> Iterator[None]:
+    """Let an error say in which drive it came up, and how the server's log ends."""
     try:
-        return drive(server.port, requests, concurrency, wanted.request_timeout_s, done)
+        yield
     except StepError as error:
         raise StepError(f"{name}: {error}\n{server.tail()}", Exit.BUILD) from error
+
+
+def _telling(name: str, total: int, kept: Path | None = None) -> Callable[[int, Reply], None]:
+    """Return what is called with the number of replies so far and the last one, and keeps it."""
+
+    def told(count: int, reply: Reply) -> None:
+        progress.update(name, count, total, "requests")
+        if kept is not None:
+            with kept.open("a") as file:
+                file.write(_line(reply))
+
+    return told
 
 
 def _facts(server: Server, wanted: Profile, answered: Measured) -> Mapping[str, object]:
@@ -187,8 +266,11 @@ def _facts(server: Server, wanted: Profile, answered: Measured) -> Mapping[str, 
 
 
 def _replies(finished: Drive) -> str:
-    lines = (json.dumps(asdict(reply), sort_keys=True) for reply in finished.replies)
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(map(_line, finished.replies))
+
+
+def _line(reply: Reply) -> str:
+    return f"{json.dumps(asdict(reply), sort_keys=True)}\n"
 
 
 def _waiting(seconds: float) -> None:

@@ -17,9 +17,15 @@ from recipes.formats.serving.profile import Serve, parse_serve
 from recipes.formats.serving.vllm import compile_vllm, draft_report
 from recipes.formats.step import Exit, StepError
 from recipes.steps.smoke import launch
+from recipes.steps.smoke.fitness import GB, Demand
 from recipes.steps.smoke.loopback import HOST
 
 MODEL_NAME = "model"
+
+BOOTS = 3
+"""An engine chooses kernels at each start; fewer draws say little of how far apart they are."""
+
+FITNESS = 0.95
 
 # Each names a cache that some part of the server would put into HOME otherwise. Kept in
 # the step's state, a kernel compiled once is not compiled again after an interruption.
@@ -59,12 +65,17 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """Everything the recipe decides about a smoke."""
+    """Everything the recipe decides about a smoke.
+
+    Throughput is driven in each of ``boots`` starts of the server, acceptance in the first.
+    """
 
     serve: Serve
     sampling: Sampling
     acceptance_concurrency: int
     throughput: tuple[Load, ...]
+    boots: int
+    fitness: Demand
     startup_timeout_s: int
     request_timeout_s: int
 
@@ -84,6 +95,8 @@ def _profile(top: Table) -> Profile:
         sampling=_sampling(top.table("sampling")),
         acceptance_concurrency=drives.count("acceptance_concurrency"),
         throughput=tuple(_load(load) for load in drives.tables("throughput")),
+        boots=_boots(drives),
+        fitness=_fitness(drives),
         startup_timeout_s=top.count("startup_timeout_s"),
         request_timeout_s=top.count("request_timeout_s"),
     )
@@ -105,6 +118,11 @@ def flags(serve: Serve, version: str) -> list[str]:
         raise StepError(f"params.json: serve: {error}; correct it in recipe.toml", Exit.CONFIG) from error
 
 
+def drafts_untold(serve: Serve, version: str) -> bool:
+    """Tell whether there are drafts and ``version`` cannot say in a reply how many it took."""
+    return bool(serve.speculative_tokens) and not draft_report(serve, version)
+
+
 def argv(serve: Serve, version: str, python: str, model: Path, port: int) -> list[str]:
     """Return the command that serves ``model`` on loopback ``port``."""
     command = [python, "-I", launch.__file__, "serve", str(model)]
@@ -116,6 +134,21 @@ def environment(serve: Serve, version: str, base: Mapping[str, str], state: Path
     """Return ``base`` with the profile's variables and every cache of the server below ``state``."""
     caches = {name: str(state / "cache" / name.lower()) for name in CACHES}
     return {**base, **compile_vllm(serve, version).variables, **caches}
+
+
+def _boots(table: Table) -> int:
+    boots = table.optional_count("boots", BOOTS)
+    if boots < 1:
+        raise table.wrong("boots", "an integer of at least 1", boots)
+    return boots
+
+
+def _fitness(table: Table) -> Demand:
+    at_least = table.optional_number("fitness")
+    record = table.optional_number("bandwidth_gb_per_s")
+    if at_least is not None and not 0 <= at_least <= 1:
+        raise table.wrong("fitness", "a share from 0 to 1", at_least)
+    return Demand(at_least=FITNESS if at_least is None else at_least, record=record and record * GB)
 
 
 def _sampling(table: Table) -> Sampling:

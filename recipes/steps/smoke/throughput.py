@@ -125,6 +125,30 @@ def figures(load: Load, result: Mapping[str, object]) -> Iterator[Measurement]:
         yield Measurement(
             name=f"{name}_c{load.concurrency}", value=float(value), unit=unit, n=load.requests, how=how
         )
+    if load.concurrency == 1:
+        yield from _told(load, result)
+
+
+def _told(load: Load, result: Mapping[str, object]) -> Iterator[Measurement]:
+    """Yield what a byte roofline needs of the same run: tokens of a step, and of a context on average."""
+    match result:
+        case {"spec_decode_acceptance_length": float(length)}:
+            yield Measurement(
+                name=f"tokens_per_step_c{load.concurrency}",
+                value=length,
+                unit="tokens/step",
+                n=load.requests,
+                how="acceptance length of the same run of vllm bench serve, with ignore_eos",
+            )
+    match result:
+        case {"total_input_tokens": int(prompts)}:
+            yield Measurement(
+                name=f"context_tokens_c{load.concurrency}",
+                value=prompts / load.requests + load.tokens / 2,
+                unit="tokens",
+                n=load.requests,
+                how="tokens of a prompt and half of a reply, on average",
+            )
 
 
 def _run(at: Bench, runs: Sequence[Sequence[str]], patience_s: float) -> None:

@@ -2,8 +2,9 @@
 
     python -I stub.py PORT MODE
 
-MODE is ``well``, ``hangs``, ``dies``, ``no-metrics`` or ``plain``: what happens from the tenth
-request on, or that it drafts nothing.
+MODE is ``well``, ``hangs``, ``dies`` or ``no-metrics``: what happens from the tenth request on; ``plain``
+drafts nothing, the replies of ``untold`` do not say how many drafts they took, ``leaks`` keeps half a
+megabyte of each request, and ``tires`` accepts less with each second.
 """
 
 import http.server
@@ -17,13 +18,19 @@ from typing import Any
 PORT, MODE = int(sys.argv[1]), sys.argv[2]
 FINE = 10
 K, STEPS = 2, 5
+BEGAN = time.monotonic()
 lock = threading.Lock()
+kept_for_ever: list[bytes] = []
 count = {"requests": 0, "drafts": 0, "draft_tokens": 0, "accepted": 0}
 
 
 def said(body: dict[str, Any]) -> dict[str, Any]:
     """Return one whole reply, and count its drafts."""
     kept = STEPS * K - 2
+    if MODE == "leaks":
+        kept_for_ever.append(os.urandom(1 << 19))
+    if MODE == "tires":
+        kept = max(1, kept - int(2 * (time.monotonic() - BEGAN)))
     with lock:
         count["drafts"] += STEPS
         count["draft_tokens"] += STEPS * K
@@ -43,7 +50,7 @@ def said(body: dict[str, Any]) -> dict[str, Any]:
             {"index": 0, "message": message, "finish_reason": "length" if body.get("ignore_eos") else "stop"}
         ],
         "usage": {"prompt_tokens": 7, "completion_tokens": length, "total_tokens": 7 + length},
-        "metrics": {"speculative_decoding": spec} if MODE != "plain" else None,
+        "metrics": {"speculative_decoding": spec} if MODE not in ("plain", "untold") else None,
     }
 
 

@@ -81,7 +81,9 @@ def engine() -> Iterator[Engine]:
 
 def test_every_reply_is_returned_in_the_order_of_the_battery(engine: Engine) -> None:
     seen: list[int] = []
-    found = drive(engine.server_port, natural(PROMPTS, SAMPLING), 4, 10.0, seen.append)
+    found = drive(
+        engine.server_port, natural(PROMPTS, SAMPLING), 4, 10.0, lambda count, _: seen.append(count)
+    )
     assert [reply.id for reply in found.replies] == [prompt.id for prompt in PROMPTS]
     assert found.replies[0].text == "code 0"
     assert found.replies[0].drafts == Drafts(drafts=2, draft_tokens=4, accepted=3)

@@ -1,5 +1,6 @@
 """A server that fails in the middle: a clear error, nothing left running, and what it said kept."""
 
+import json
 import os
 import sys
 import threading
@@ -32,7 +33,8 @@ def smoke(mode: str, root: Path, **changes: Any) -> Server:
     argv = [sys.executable, "-I", str(STUB), str(port), mode]
     with serving(argv, os.environ, root / "state" / "server.log", port, 20.0) as server:
         main._warm_up(server, parsed, PROMPTS[:4]) if mode == "well" else None
-        answered = main._accept(server, parsed, PROMPTS)
+        kept = root / "state" / main.REPLIES_FILE
+        answered = main._accept(server, parsed, PROMPTS, alone=mode == "untold", kept=kept)
         main._acceptance(answered, parsed)
         work = Workdir(root)
         work.new(main.REPLIES_FILE).write_text(main._replies(answered.drive))
@@ -43,6 +45,13 @@ def smoke(mode: str, root: Path, **changes: Any) -> Server:
 def test_a_server_that_answers_well_is_measured(tmp_path: Path) -> None:
     smoke("well", tmp_path)
     assert len((tmp_path / "out" / "replies.jsonl").read_text().splitlines()) == len(PROMPTS)
+
+
+@pytest.mark.timeout(60)
+def test_an_older_server_is_asked_one_at_a_time_and_its_replies_have_their_drafts(tmp_path: Path) -> None:
+    smoke("untold", tmp_path)
+    replies = [json.loads(line) for line in (tmp_path / "out" / "replies.jsonl").read_text().splitlines()]
+    assert [reply["drafts"] for reply in replies] == [{"drafts": 5, "draft_tokens": 10, "accepted": 8}] * 24
 
 
 @pytest.mark.timeout(60)
@@ -62,6 +71,13 @@ def test_a_server_that_fails_in_the_middle_is_told_and_gone(tmp_path: Path, mode
     assert time.monotonic() - began < 45
     assert not _running(str(STUB), str(tmp_path)), "no orphan"
     assert "loaded" in (tmp_path / "state" / "server.log").read_text(), "what it said is kept"
+    answered = (tmp_path / "state" / main.REPLIES_FILE).read_text().splitlines()
+    assert (
+        len(answered) == len(PROMPTS)
+        if mode in ("no-metrics", "plain")
+        else 1 <= len(answered) < len(PROMPTS)
+    )
+    assert json.loads(answered[0])["text"] == "So it is.", "and so is what came before"
 
 
 @pytest.mark.timeout(60)

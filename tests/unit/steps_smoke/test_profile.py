@@ -37,6 +37,8 @@ def params() -> dict[str, Any]:
         },
         "drives": {
             "acceptance_concurrency": 16,
+            "boots": 1,
+            "fitness": 0,
             "throughput": [{"concurrency": 1, "requests": 2, "tokens": 64}],
         },
         "startup_timeout_s": 240,
@@ -118,6 +120,8 @@ def test_caches_lie_in_the_state_and_the_rest_is_kept() -> None:
         ("serve", "extra_flags", "--x", "serve: extra_flags: expected a list of strings, got '--x'"),
         ("serve", "enforce_eagre", True, "serve: unknown key: enforce_eagre"),
         ("sampling", "temperature", True, "sampling: temperature: expected a number, got True"),
+        ("drives", "boots", 0, "drives: boots: expected an integer of at least 1, got 0"),
+        ("drives", "fitness", 95, "drives: fitness: expected a share from 0 to 1, got 95"),
         ("drives", "throughput", [], "drives: throughput: expected a list of tables, not empty, got []"),
     ],
 )
@@ -132,12 +136,26 @@ def test_a_wrong_parameter_is_named_with_what_was_expected(
     assert caught.value.code is Exit.CONFIG
 
 
-def test_a_setting_that_this_version_has_no_word_for_ends_the_step() -> None:
-    with pytest.raises(StepError, match=r"vLLM 0.26.0 has no word for draft_report") as caught:
-        profile.flags(profile.parse(params()).serve, "0.26.0")
+def test_a_version_that_nothing_is_known_of_ends_the_step() -> None:
+    with pytest.raises(StepError, match=r"expected 0.22 or newer") as caught:
+        profile.flags(profile.parse(params()).serve, "0.21.0")
     assert caught.value.code is Exit.CONFIG
+
+
+def test_an_older_engine_cannot_tell_the_drafts_of_a_reply() -> None:
+    serve = profile.parse(params()).serve
+    assert profile.drafts_untold(serve, "0.26.0")
+    assert not profile.drafts_untold(serve, VLLM)
+    assert not any("spec-decode-metrics" in flag for flag in profile.flags(serve, "0.26.0"))
 
 
 def test_a_missing_table_is_named() -> None:
     with pytest.raises(StepError, match="drives: expected a table, got None"):
         profile.parse({key: value for key, value in params().items() if key != "drives"})
+
+
+def test_without_a_word_it_is_three_boots_of_a_fit_machine() -> None:
+    plain = params()
+    del plain["drives"]["boots"], plain["drives"]["fitness"]
+    wanted = profile.parse(plain)
+    assert (wanted.boots, wanted.fitness.at_least, wanted.fitness.record) == (3, 0.95, None)

@@ -15,6 +15,7 @@ from tests.unit.steps_smoke.test_profile import params
 
 PROJECT = Path(__file__).resolve().parents[3]
 TREE = PROJECT / "recipes" / "tiny" / "base"
+SWEEP = (1, 8, 16, 32, 64)
 
 # What vLLM is asked to do is judged by plain arithmetic: three requests with 2, 0 and 1
 # draft tokens, int32 as the sampler hands them over, and the greedy one's temperature.
@@ -117,6 +118,40 @@ def test_the_step_measures_a_tree_on_the_real_engine(serve_python: Path, tmp_pat
     assert sum(reply["drafts"]["drafts"] for reply in replies) > 0
     for written in (tmp_path / "out").iterdir():
         assert str(tmp_path) not in written.read_text(), "an absolute path is another result elsewhere"
+
+
+@pytest.mark.slow  # five loads up to 64 at once, in two starts of vLLM: minutes on two cores
+@pytest.mark.env
+@pytest.mark.timeout(1800)
+def test_the_full_sweep_over_two_boots(serve_python: Path, tmp_path: Path) -> None:
+    code = prepare(tmp_path)
+    asked = json.loads((tmp_path / "params.json").read_text())
+    asked["serve"]["max_num_seqs"] = 64
+    asked["drives"] |= {"boots": 2, "throughput": [load(many) for many in SWEEP]}
+    (tmp_path / "params.json").write_text(json.dumps(asked))
+    done = subprocess.run(
+        [str(serve_python), "-I", str(code), "--root", str(tmp_path)],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        cwd="/",
+    )
+    assert done.returncode == 0, [progress.parse(line) for line in done.stdout.splitlines()][-1:]
+    found = evidence.parse((tmp_path / "out" / evidence.EVIDENCE_FILE).read_text())
+    named = {measurement.name: measurement for measurement in found.measurements}
+    for many in SWEEP:
+        rate = named[f"output_tokens_per_second_c{many}"]
+        assert rate.value > 0
+        assert rate.n == 2 * 2 * many, "both boots"
+        assert named[f"output_tokens_per_second_c{many}_boot_range"].n == 2
+    assert 0 < named["single_stream_roofline_share"].value < 1
+    assert named["memory_bandwidth"].n == 3, "before the first boot and after each"
+    assert (tmp_path / "state" / "server-2.log").is_file()
+
+
+def load(many: int) -> dict[str, int]:
+    """Return a load of ``many`` at once, two batches of short replies."""
+    return {"concurrency": many, "requests": 2 * many, "tokens": 32}
 
 
 @pytest.mark.slow  # starts vLLM: half a minute on two cores

@@ -75,3 +75,17 @@ def test_a_result_gives_speed_and_latency_with_the_number_of_requests() -> None:
 def test_a_result_of_something_else_is_void(change: dict[str, object], says: str) -> None:
     with pytest.raises(StepError, match=says):
         list(throughput.figures(LOAD, {**RESULT, **change}))
+
+
+def test_a_single_stream_tells_what_its_roofline_needs() -> None:
+    alone = Load(concurrency=1, requests=4, tokens=64)
+    result = {
+        **RESULT,
+        "completed": 4,
+        "total_output_tokens": 256,
+        "total_input_tokens": 80,
+        "spec_decode_acceptance_length": 2.7,
+    }
+    found = {figure.name: figure.value for figure in throughput.figures(alone, result)}
+    assert found["tokens_per_step_c1"] == 2.7
+    assert found["context_tokens_c1"] == 80 / 4 + 32

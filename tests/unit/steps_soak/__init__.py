@@ -1,0 +1,1 @@
+"""The soak: whether anything drifts while a tree is served for long."""
