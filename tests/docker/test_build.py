@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from docker.errors import ImageNotFound
 
-from release import built as builts
 from release.engines import daemon
 from release.errors import BuildError, MachineError, NetworkError
 from release.imaging import build as building
 from release.imaging import buildx
 from release.imaging.build import build_image, rebuild_image
 from release.store import Store
+from release.store import built as builts
 from tests.docker import images
 from tests.docker.conftest import Workshop
 
