@@ -32,7 +32,7 @@ from release.home import PROJECT
 from release.hoststep import Input
 from release.images import Image, load
 from release.realize import Job, Runner
-from release.store import Store, default_root
+from release.store import Store, default_root, durable
 
 FORMATS = (
     "recipes/__init__.py",
@@ -95,9 +95,9 @@ def _code(_: str) -> Code:
 
 def _step(engine: Runner, store: Store, root: Path) -> None:
     scratch, given = store.scratch(KEY), root / "in"
+    durable.remove(scratch)
     for folder in (given, *(scratch / name for name in ("in", "out", "state"))):
         folder.mkdir(parents=True, exist_ok=True)
-    (scratch / "out" / "tree.json").unlink(missing_ok=True)
     (scratch / "params.json").write_text("{}")
     with store.lock(KEY) as lock:
         engine.run(
