@@ -10,7 +10,6 @@ from pathlib import Path
 
 from recipes.formats import evidence
 from release import assemble, closure, gates, machine, pipeline, recipe, sbom, verdicts
-from release import built as builts
 from release import lock as locks
 from release.card import licences
 from release.card import step as card_step
@@ -37,6 +36,7 @@ from release.recall import known, manifests
 from release.recipe import Recipe
 from release.report import page
 from release.store import Store, default_root, durable
+from release.store import built as builts
 from release.store.manifests import Manifest
 from release.store.roots import Rooted
 

@@ -61,6 +61,9 @@ def collect(terminal: Terminal, *, keep: int | None, dry_run: bool) -> None:
         terminal.console.print(report.garbage_table(found))
     for text in report.garbage_lines(found, store.root, dry_run=dry_run):
         terminal.console.print(text, markup=False)
+    folder, nbytes = gc.wheels(store)
+    if nbytes:
+        terminal.console.print(report.wheels_line(folder, nbytes), markup=False, soft_wrap=True)
 
 
 def rebuild(

@@ -16,6 +16,8 @@ from release.errors import BuildError, GraftsmithError, MachineError, NetworkErr
 
 OLDEST_API = (1, 41)
 """Docker 20.10: the first whose BuildKit and init are what this project relies on."""
+BUSY_S = 600
+"""Seconds that an engine may be silent: on a busy disk it takes minutes to lay out 10 GB of image."""
 NO_GPU = ("could not select device driver", "nvidia-container-cli", "unresolvable CDI devices")
 GPU_HINT = (
     "install nvidia-container-toolkit, run `sudo nvidia-ctk runtime configure --runtime=docker`, "
@@ -78,6 +80,7 @@ def connect() -> Daemon:
             hint="unset DOCKER_HOST, or run the release over there",
         )
     require_version(str(version.get("ApiVersion", "0")), str(version.get("Version", "")))
+    client.api.timeout = BUSY_S
     return Daemon(
         client=client,
         version=str(version["Version"]),

@@ -18,8 +18,6 @@ from docker import APIClient
 from docker.errors import DockerException
 from docker.utils.socket import frames_iter
 
-from release import built as builts
-from release.built import LOCKED, BuiltImage
 from release.closure import Code
 from release.engines import container as containers
 from release.engines import daemon as daemons
@@ -30,6 +28,8 @@ from release.errors import BuildError, GraftsmithError, MachineError, StoppedErr
 from release.images import Image, this_platform
 from release.realize import Job, Report
 from release.store import Store, durable
+from release.store import built as builts
+from release.store.built import LOCKED, BuiltImage
 
 WATCH = Path(__file__).with_name("watch.py")
 STDOUT = 1
@@ -236,4 +236,4 @@ def _cache_name(built: BuiltImage) -> str:
     """Return the cache folder's name: what was compiled for one image and GPU is no other's."""
     gpu = Path("/proc/driver/nvidia/gpus")
     names = sorted(os.listdir(gpu)) if gpu.is_dir() else []  # noqa: PTH208
-    return f"{built.config.removeprefix('sha256:')[:16]}-{len(names) or 'no'}-gpu"
+    return f"{built.cache_name}-{len(names) or 'no'}-gpu"

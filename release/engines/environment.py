@@ -129,7 +129,7 @@ def _build(image: Image, folder: Path, cache: Path, lock_fd: int, progress: Call
 def _require_unchanged(image: Image) -> None:
     """Refuse files other than those that the image's input hash was taken from."""
     for path, file in image.context.files.items():
-        now = image.folder / path
+        now = image.path(path)
         if not now.is_file() or sha256_file(now) != file.sha256:
             raise BuildError(
                 f"{now} changed while its environment was installed",

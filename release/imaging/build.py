@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from release import built as builts
 from release import sbom
-from release.built import BuiltImage
 from release.digest import canonical_json
 from release.engines.daemon import Daemon, connect, explained, in_words
 from release.errors import BuildError
@@ -17,6 +15,8 @@ from release.imaging import buildx, checks, layout, look, stage
 from release.imaging.layout import Layout
 from release.imaging.recipe import Build
 from release.store import Store, durable
+from release.store import built as builts
+from release.store.built import BuiltImage
 
 LONG_S = 3600
 """Seconds that an engine may be silent while it unpacks an image of 20 GB."""
@@ -115,7 +115,7 @@ def _build(build: Build, store: Store, daemon: Daemon, tell: Tell, *, cache: boo
     folder = builts.folder(store.root).folder
     durable.make_folder(folder)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f".building-{build.inputs}-", dir=folder) as scratch:
         context, archive = Path(scratch) / "context", Path(scratch) / "image.oci.tar"
         stage.lay(build.image, context)
         log = folder / f"{build.inputs}.{'again' if build.again else 'log'}.txt"

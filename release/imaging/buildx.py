@@ -42,6 +42,7 @@ def builder(daemon: Daemon, tell: Callable[[str], None]) -> str:
         options = ["--driver", "docker-container", "--driver-opt", f"image={BUILDKIT}"]
         made = _run(["docker", "buildx", "create", "--name", OWN_BUILDER, *options, "--bootstrap"])
         if made.returncode != 0:
+            _run(["docker", "buildx", "rm", OWN_BUILDER])  # it is listed although it does not run
             raise MachineError(
                 f"no builder for reproducible images: {made.stderr.strip()[-800:]}",
                 why="This engine keeps images in its older store, whose BuildKit ignores rewrite-timestamp, "

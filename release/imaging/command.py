@@ -4,7 +4,6 @@ import sys
 from dataclasses import dataclass
 
 from recipes.formats.progress import Update
-from release.built import LOCKED, BuiltImage
 from release.derivation import Step
 from release.errors import UsageError
 from release.home import PROJECT
@@ -13,6 +12,7 @@ from release.imaging import build as building
 from release.imaging.recipe import Build, check_base, platform_of
 from release.report.terminal import Terminal, size
 from release.store import Store, default_root
+from release.store.built import LOCKED, BuiltImage
 
 NVIDIA = "nvidia/"
 TERMS = "https://docs.nvidia.com/cuda/eula/"

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from release.built import LOCKED
 from release.errors import UsageError
 from release.images import Image
+from release.store.built import LOCKED
 
 BUILDKIT = "moby/buildkit:v0.32.0@sha256:1f8167fcb0eca5b7126353d35299386945cbb8949cc516c592a49f80cfce4fa2"
 """The builder of a container of its own, where the engine's BuildKit cannot do it."""

@@ -14,7 +14,7 @@ from release.store.verify import Flaw
 USES = 12
 """Uses named under a flaw; the rest is counted."""
 
-NAMED = (Kind.RELEASE, Kind.RESULT, Kind.ENVIRONMENT, Kind.SCRATCH)
+NAMED = (Kind.RELEASE, Kind.RESULT, Kind.ENVIRONMENT, Kind.IMAGE, Kind.COMPILED, Kind.SCRATCH)
 """Kinds whose pieces are named one by one."""
 
 
@@ -48,6 +48,11 @@ def garbage_lines(found: Collected, root: Path, *, dry_run: bool) -> Iterator[st
         yield f"{root}: {size(found.total)} would be freed; nothing was removed"
     else:
         yield f"{root}: {size(found.total)} freed"
+
+
+def wheels_line(folder: Path, nbytes: int) -> str:
+    """Say what uv's cache of wheels takes, and how it is pruned: it is uv's own."""
+    return f"{folder}: {size(nbytes)} of wheels; to prune it: uv cache prune --cache-dir {folder}"
 
 
 def compared_table(step: str, found: Sequence[Compared]) -> Table:

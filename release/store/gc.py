@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from release.store import durable
+from release.store import built, durable
 from release.store.live import Live, mark
 from release.store.running import if_free
 from release.store.store import Store
@@ -37,6 +37,8 @@ class Kind(Enum):
     MANIFEST = "manifest"
     OBJECT = "object"
     ENVIRONMENT = "environment"
+    IMAGE = "record of an image"
+    COMPILED = "cache of containers"
     LOG = "log"
     DAMAGED = "damaged object"
     SCRATCH = "unfinished work"
@@ -94,6 +96,12 @@ def collect(
     return found
 
 
+def wheels(store: Store) -> tuple[Path, int]:
+    """Return where uv keeps the wheels of environments, and its bytes on disk: uv's own to prune."""
+    folder = store.root / "cache" / "uv"
+    return folder, sum(found.st_blocks * 512 for found in _stats(folder)) if folder.is_dir() else 0
+
+
 def find(store: Store, live: Live) -> Iterator[Garbage]:
     """Yield what is in the store and not kept, in the order to move it away."""
     yield from _releases(store, live)
@@ -103,6 +111,9 @@ def find(store: Store, live: Live) -> Iterator[Garbage]:
     yield from _json_files(store.manifests.folder, live.manifests, Kind.MANIFEST)
     yield from _files(store, live)
     yield from _environments(store, live)
+    if not store.pins.live():  # a release that runs now may be in the middle of an older image's steps
+        yield from _images(store, live)
+        yield from _compiled(store, live)
     yield from _logs(store, live)
     yield from _damaged(store)
     yield from _scratch(store)
@@ -159,6 +170,26 @@ def _environments(store: Store, live: Live) -> Iterator[Garbage]:
             )
 
 
+def _images(store: Store, live: Live) -> Iterator[Garbage]:
+    """Yield what is kept of images: record, bill, log. The engine's own copy is the engine's to remove."""
+    images = built.folder(store.root)
+    for path in sorted(images.folder.glob("*")):
+        inputs = built.HASH.match(path.name.removeprefix(".building-"))
+        if inputs is None or (inputs[0] in live.built and not path.name.startswith(".")):
+            continue
+        found = images.get(inputs[0]) if path.suffix == ".json" else None
+        what = f"{found.tag} (docker image rm {found.tag})" if found else path.name
+        yield Garbage(kind=Kind.IMAGE, path=path, digest=inputs[0], what=what, lock=f"image-{inputs[0]}")
+
+
+def _compiled(store: Store, live: Live) -> Iterator[Garbage]:
+    """Yield what programs compiled for themselves in containers of images that are not kept."""
+    kept = {image.cache_name for image, _ in built.folder(store.root).all() if image.inputs in live.built}
+    for path in _listed(store.root / "cache" / "containers", "*"):
+        if path.name.partition("-")[0] not in kept:
+            yield Garbage(kind=Kind.COMPILED, path=path, digest=path.name, what=path.name)
+
+
 def _logs(store: Store, live: Live) -> Iterator[Garbage]:
     for path in _listed(store.logs.folder, "*.log"):
         if path.name not in live.logs:
@@ -191,8 +222,11 @@ def _listed(folder: Path, pattern: str) -> list[Path]:
 
 def _free(store: Store, garbage: Iterable[Garbage], locks: ExitStack) -> Iterator[Garbage]:
     """Leave out what a running step holds by its lock; hold what nobody holds."""
+    free: dict[str, bool] = {}
     for item in garbage:
-        if item.lock is None or locks.enter_context(if_free(store.root / "locks" / item.lock)):
+        if item.lock is not None and item.lock not in free:
+            free[item.lock] = locks.enter_context(if_free(store.root / "locks" / item.lock))
+        if item.lock is None or free[item.lock]:
             yield item
 
 

@@ -3,13 +3,15 @@
 Roots are the release records (the newest N of each line), the last realization of each
 step of each line, the sources that each line is locked to, and what running releases
 pinned. From a kept realization follow its tree, the objects of that, its environment, its
-log, and the manifests that a question compares with.
+log, the image in whose container it was measured, and the manifests that a question
+compares with. Of container images, the last of each variant and platform is a root too.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from release.errors import ConfigError
+from release.store import built
 from release.store.realizations import Realization
 from release.store.roots import Rooted
 from release.store.store import Store
@@ -20,7 +22,11 @@ ENVIRONMENT_ID = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """What is kept, by digest; ``logs`` by file name, ``releases`` as (line, version)."""
+    """What is kept, by digest.
+
+    ``logs`` by file name, ``releases`` as (line, version), ``built`` container images by
+    what they were built from.
+    """
 
     keys: frozenset[str]
     trees: frozenset[str]
@@ -30,6 +36,7 @@ class Live:
     environments: frozenset[str]
     logs: frozenset[str]
     releases: frozenset[tuple[str, str]]
+    built: frozenset[str] = frozenset()
 
 
 def mark(store: Store, keep: int | None) -> Live:
@@ -45,6 +52,7 @@ def mark(store: Store, keep: int | None) -> Live:
     # A release's trees by its own record too: results that no longer read are no reason to lose bytes.
     trees = {found.tree for found in realizations} | sources | pins
     trees |= {step.tree for release in rooted for step in release.values()}
+    images = built.folder(store.root)
     inputs = {digest for found in realizations for digest in found.inputs.values()}
     return Live(
         keys=frozenset(keys),
@@ -55,6 +63,7 @@ def mark(store: Store, keep: int | None) -> Live:
         environments=frozenset(name[:ENVIRONMENT_ID] for name in pins | _images(realizations)),
         logs=store.logs.lasts() | {store.logs.path(found.key, found.name).name for found in realizations},
         releases=frozenset(releases),
+        built=images.newest() | built.measured_in(found.derivation for found in realizations),
     )
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from release.built import LOCKED, BuiltImage
 from release.engines import daemon as daemons
 from release.errors import GraftsmithError
 from release.imaging.build import build_image
 from release.store import Store, default_root
+from release.store.built import LOCKED, BuiltImage
 from tests.docker import base as bases
 from tests.docker import engine as engines
 from tests.docker import images, registry

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from docker.errors import ImageNotFound
 
-from release import built as builts
 from release.engines import daemon
 from release.errors import BuildError, MachineError, NetworkError
 from release.imaging import build as building
 from release.imaging import buildx
 from release.imaging.build import build_image, rebuild_image
 from release.store import Store
+from release.store import built as builts
 from tests.docker import images
 from tests.docker.conftest import Workshop
 
@@ -138,6 +138,17 @@ def test_a_build_needs_buildx(
     wanted = images.build_of(images.bare(tmp_path / "images", "false"), workshop.store, base)
     with pytest.raises(MachineError, match="apt-get install docker-buildx-plugin"):
         build_image(wanted, workshop.store, quiet)
+
+
+def test_an_engine_that_ignores_the_fixed_date_needs_a_builder_that_can_be_had(
+    engine: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buildx, "OWN_BUILDER", "graftsmith-test")
+    monkeypatch.setattr(buildx, "BUILDKIT", f"127.0.0.1:1/moby/buildkit:v0@sha256:{'1' * 64}")
+    older = replace(daemon.connect(), containerd_store=False)
+    for _ in range(2):  # what a failed try made is no builder the next time
+        with pytest.raises(MachineError, match=r"(?s)no builder for reproducible images.*let Docker pull"):
+            buildx.builder(older, quiet)
 
 
 def test_an_image_for_another_platform_is_refused_before_a_step_runs(workshop: Workshop) -> None:

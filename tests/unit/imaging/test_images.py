@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,24 @@ def test_the_images_of_a_gb10_are_pinned_for_it(name: str) -> None:
     assert held.platforms == {"linux/arm64": "aarch64-manylinux_2_39"}
     assert held.env["TORCH_CUDA_ARCH_LIST"] == "12.1a"
     assert held.gpu
+
+
+def test_a_build_that_finds_nothing_to_do_loads_nothing_that_computes() -> None:
+    script = "import sys, release.imaging.command; print({'numpy', 'jinja2', 'pynvml'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("lock", sorted((PROJECT / "images").glob("*/*/apt.lock")), ids=str)
+def test_a_lock_of_debian_packages_names_version_architecture_and_hash(lock: Path) -> None:
+    lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9.+-]+=\S+ (amd64|arm64) [0-9a-f]{64}", line) for line in lines)
+    named = {
+        arch: [line.split()[0] for line in lines if line.split()[1] == arch] for arch in ("amd64", "arm64")
+    }
+    assert named["amd64"] == named["arm64"]
 
 
 def edit(folder: Path, old: str, new: str) -> None:

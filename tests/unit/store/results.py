@@ -13,7 +13,9 @@ from release.store.roots import Rooted
 IMAGE = "1" * 64
 
 
-def derivation(step: str, inputs: Mapping[str, str], *, nonce: str, measures: bool = False) -> Derivation:
+def derivation(
+    step: str, inputs: Mapping[str, str], *, nonce: str, machine: Mapping[str, str] | None = None
+) -> Derivation:
     return Derivation(
         step=step,
         code="c" * 64,
@@ -21,7 +23,7 @@ def derivation(step: str, inputs: Mapping[str, str], *, nonce: str, measures: bo
         params={"nonce": nonce},
         inputs=inputs,
         platform="linux/amd64",
-        machine={"cpu": "x"} if measures else None,
+        machine=machine,
     )
 
 
@@ -33,11 +35,12 @@ def result(
     nonce: str = "1",
     line: str = "tiny",
     measures: bool = False,
+    machine: Mapping[str, str] | None = None,
     **new: str,
 ) -> Realization:
     """Commit and record a step that takes every file of its inputs and writes ``new``."""
     inputs = inputs or {}
-    made = derivation(step, inputs, nonce=nonce, measures=measures)
+    made = derivation(step, inputs, nonce=nonce, machine=machine or ({"cpu": "x"} if measures else None))
     work = Workdir(store.scratch(made.key))
     (work.root / "out").mkdir(parents=True)
     for name, text in new.items():
