@@ -1,6 +1,7 @@
 """Figures as the card shows them: each with its unit, n and how, or "not measured"."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from recipes.formats.evidence import Evidence, Measurement
@@ -9,6 +10,9 @@ from release.card.unmeasured import NOT_MEASURED
 from release.errors import GateError
 
 ACCEPTANCE = "acceptance_length"
+TIMES = ("s", "ms")
+_LOAD = re.compile(r"_c\d+$")
+_SAID = {" pos ": ", position ", " itl ": " time between tokens, ", " ttft ": " time to first token, "}
 NVFP4 = "smoke-nvfp4"
 MASTER = "smoke-master"
 
@@ -37,6 +41,35 @@ class Row:
     nvfp4: Figure
     master: Figure
     how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """The way in which the measurements ``names`` were taken."""
+
+    names: tuple[str, ...]
+    text: str
+
+
+def hows(rows: Sequence[Row]) -> tuple[How, ...]:
+    """Return each way of measuring once, with the rows that were measured so."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.how, []).append(row.name)
+    return tuple(How(names=tuple(names), text=text) for text, names in found.items())
+
+
+def words(name: str, unit: str) -> str:
+    """Return a measurement's name as people say it: ``itl_ms_median_c16`` without what its unit says.
+
+    What is not known here is said as it is written, with spaces.
+    """
+    name, _, load = name.partition("_c") if _LOAD.search(name) else (name, "", "")
+    plain = f" {name.replace('_', ' ').replace('.', ', ')} "
+    plain = plain.replace(f" {unit} ", " ") if unit in TIMES else plain
+    for short, said in _SAID.items():
+        plain = plain.replace(short, said)
+    return plain.strip() + (f", {load} in flight" if load else "")
 
 
 def number(value: float) -> str:
@@ -70,7 +103,7 @@ def _row(name: str, nvfp4: Measurement | None, master: Measurement | None) -> Ro
     hows = list(dict.fromkeys(escape(found.how) for found in (nvfp4, master) if found))
     found = nvfp4 or master
     return Row(
-        name=escape(name.replace("_", " ")),
+        name=escape(words(name, found.unit if found else "")),
         unit=escape(found.unit) if found else "-",
         nvfp4=_figure(nvfp4),
         master=_figure(master),
