@@ -12,10 +12,10 @@ from pathlib import Path
 from recipes.formats import evidence
 from recipes.formats.checkpoint import open_checkpoint
 from recipes.formats.progress import Update
-from release import assemble, closure, gates, machine, pipeline, recipe, sbom, verdicts
+from release import assemble, closure, gates, machine, pipeline, recipe, verdicts
 from release import built as builts
 from release import lock as locks
-from release.card import licences
+from release.card import bill, licences
 from release.card import step as card_step
 from release.card.facts import parse_facts
 from release.closure import Code
@@ -48,7 +48,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 HOST_STEPS: Mapping[str, HostStep] = {
     "gate": gates.GATE,
     "card": card_step.CARD,
-    "sbom": sbom.SBOM,
+    "sbom": bill.SBOM,
     "report": page.REPORT,
     "assemble": assemble.ASSEMBLE,
 }

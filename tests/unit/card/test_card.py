@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from release.card.context import scheme
-from release.card.figures import words
+from release.card.figures import Figure, Row, hows, words
 from release.card.step import CARD as STEP
 from release.digest import Json, sha256_bytes
 from release.errors import ConfigError, GateError, GraftsmithError, ProofError
@@ -261,6 +261,24 @@ def test_the_kernel_says_what_activations_were(kernel: str, said: str) -> None:
 )
 def test_a_measurement_is_named_in_words(name: str, unit: str, said: str) -> None:
     assert words(name, unit) == said
+
+
+def test_counts_that_differ_are_told_as_a_range() -> None:
+    def row(name: str, how: str, of_master: str) -> Row:
+        figures = [Figure(text="1", unit="s", n=2, how=text) for text in (how, of_master)]
+        return Row(name=name, unit="s", nvfp4=figures[0], master=figures[1])
+
+    told = hows(
+        (
+            row("a", "over 9 drafts, vLLM 0.32.0", "over 12 drafts, vLLM 0.32.0"),
+            row("b", "by qwen3", "over 7"),
+        )
+    )
+    assert [(how.names, how.text) for how in told] == [
+        (("a",), "over 9 to 12 drafts, vLLM 0.32.0"),
+        (("b",), "by qwen3"),
+        (("b",), "over 7"),
+    ]
 
 
 def test_what_was_measured_alike_is_told_once(tmp_path: Path) -> None:
