@@ -52,6 +52,14 @@ class How:
     names: tuple[str, ...]
     text: str
 
+    @property
+    def what(self) -> tuple[str, ...]:
+        """The names, those that differ after a comma as one: ``acceptance length, each``."""
+        stems: dict[str, list[str]] = {}
+        for name in self.names:
+            stems.setdefault(name.partition(",")[0], []).append(name)
+        return tuple(found[0] if len(found) == 1 else f"{stem}, each" for stem, found in stems.items())
+
 
 def hows(rows: Sequence[Row]) -> tuple[How, ...]:
     """Return each way of measuring once, with the rows of either tree that were measured so."""

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from release.card.context import scheme
-from release.card.figures import Figure, Row, hows, words
+from release.card.figures import Figure, How, Row, hows, words
 from release.card.step import CARD as STEP
 from release.digest import Json, sha256_bytes
 from release.errors import ConfigError, GateError, GraftsmithError, ProofError
@@ -279,6 +279,8 @@ def test_counts_that_differ_are_told_as_a_range() -> None:
         (("b",), "by qwen3"),
         (("b",), "over 7"),
     ]
+    alike = How(names=("ttft, mean", "ttft, p99", "ready"), text="wall")
+    assert alike.what == ("ttft, each", "ready")
 
 
 def test_what_was_measured_alike_is_told_once(tmp_path: Path) -> None:
