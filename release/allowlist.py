@@ -19,6 +19,9 @@ PICTURES = (
 KIT = ("serve/serve.sh", "serve/watchdog.sh", "serve/compose.yml", "serve/vllm.service")
 """By their whole path: shell that people run on purpose, rendered by the card step from its templates."""
 
+CARD = ("README.md", "LICENSE", "NOTICE", *KIT)
+"""What the card step writes: neither promised bytes nor evidence."""
+
 WHY = (
     f"Only {', '.join(SUFFIXES)} and {', '.join(NAMES)} are published, and the card's own pictures "
     "and serve/ files: nothing that loading a model runs."

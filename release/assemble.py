@@ -2,7 +2,7 @@
 
 Model files and card are taken as they are; evidence goes to ``evidence/<input>/``;
 ``release.json`` says what the release is and ``SHA256SUMS`` what every file is. Only names
-of an allow-list pass: nothing that runs, nothing hidden, nothing unexpected.
+of an allow-list pass: nothing that loading runs, nothing hidden, nothing unexpected.
 
 Params::
 

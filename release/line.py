@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recipes.formats import evidence
-from release import assemble, closure, gates, machine, pipeline, recipe, sbom, verdicts
+from release import assemble, closure, gates, machine, pipeline, recipe, verdicts
 from release import lock as locks
-from release.card import licences
+from release.card import bill, licences
 from release.card import step as card_step
 from release.card.facts import parse_facts
 from release.card.unfilled import unfilled
@@ -47,7 +47,7 @@ UNRELEASED = "0.0.0"
 HOST_STEPS: Mapping[str, HostStep] = {
     "gate": gates.GATE,
     "card": card_step.CARD,
-    "sbom": sbom.SBOM,
+    "sbom": bill.SBOM,
     "report": page.REPORT,
     "assemble": assemble.ASSEMBLE,
 }

@@ -55,7 +55,7 @@ def graph(
             _smoke("master", wanted.serve_master, wanted),
             _gate(wanted),
             *(_card(kind, wanted, lock, version, machine) for kind in KINDS),
-            *(_sbom(kind, wanted, images, version) for kind in KINDS),
+            *(_sbom(kind, wanted, lock, images, version) for kind in KINDS),
             _report(wanted, lock, version, machine),
             *(_assemble(kind, wanted, lock, version) for kind in KINDS),
             *(_soak(wanted, soak) if soak else ()),
@@ -231,14 +231,20 @@ def _report(wanted: Recipe, lock: Lock, version: str, machine: Mapping[str, str]
     )
 
 
-def _sbom(kind: str, wanted: Recipe, images: Mapping[str, Image], version: str) -> Step:
+def _sbom(kind: str, wanted: Recipe, lock: Lock, images: Mapping[str, Image], version: str) -> Step:
     return Step(
         name=f"sbom-{kind}",
         does="sbom",
+        inputs={
+            "tree": f"configure-{kind}",
+            "sibling": f"configure-{_other(kind)}",
+            "smoke": f"smoke-{kind}",
+        },
         params={
-            "repo": _names(kind, wanted, version)["repo"],
-            "version": version,
-            "base": wanted.base,
+            **_names(kind, wanted, version),
+            "card": dict(wanted.card),
+            "base": lock.sources["base"].tree or UNRESOLVED,
+            "precision": _precision(wanted),
             "images": {f"{name}/{image.variant}": image.bill() for name, image in images.items()},
         },
     )

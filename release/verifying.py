@@ -22,9 +22,6 @@ from release.record import RECORD_FILE, Record
 from release.reponame import RepoName
 from release.report.terminal import Terminal, rows_table
 
-CARD = ("README.md", "LICENSE", "NOTICE")
-"""Files of a release tree that are neither promised nor evidence: the card says what was measured."""
-
 INDEX = "model.safetensors.index.json"
 
 
@@ -107,7 +104,9 @@ def check(published: Published) -> Iterator[Check]:
     )
     strange = [path for path in sorted(published.there) if not allowlist.allowed(path)]
     yield Check(
-        name="no file can run", holds=not strange, found=", ".join(strange[:5]) or "only data and text"
+        name="loading it runs no file of it",
+        holds=not strange,
+        found=", ".join(strange[:5]) or "data, text, and serve/ for people",
     )
     record = _record(published)
     said = f"{record.repo} v{record.version}" if record else f"no {RECORD_FILE}"
@@ -166,7 +165,7 @@ def _promised(published: Published) -> str:
     model = {
         path: File(published.digest(path) or "", file.size)
         for path, file in published.there.items()
-        if path not in (*CARD, RECORD_FILE, SUMS_FILE) and not path.startswith("evidence/")
+        if path not in (*allowlist.CARD, RECORD_FILE, SUMS_FILE) and not path.startswith("evidence/")
     }
     return Tree(model).digest
 

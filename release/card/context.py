@@ -14,7 +14,7 @@ from recipes.formats.serving.budget import Floors
 from recipes.formats.serving.kernel import arithmetic
 from release.card.architecture import Architecture, Quantization
 from release.card.facts import CardFacts, DraftHead
-from release.card.figures import MASTER, NVFP4, Figure, Row, required, rows
+from release.card.figures import MASTER, NVFP4, Figure, How, Row, hows, required, rows
 from release.card.ledger import Ledger
 from release.card.licences import Licensed, closure
 from release.card.lineage import Lineage, read_lineage
@@ -129,6 +129,11 @@ class Context:
     def ledger(self) -> Ledger | Unmeasured:
         """The ledger of the tree that this card is for."""
         return self.ledgers[self.target.kind]
+
+    @property
+    def hows(self) -> tuple[How, ...]:
+        """How the rows of the performance table were measured."""
+        return hows(self.performance)
 
     def proved(self, name: str) -> bool:
         """Tell whether the proof called ``name`` was made and holds."""

@@ -103,6 +103,7 @@ class CardFacts:
     sampling_notes: tuple[str, ...]
     serve_env: Mapping[str, str]
     serve_notes: tuple[str, ...]
+    nvfp4_serve_notes: tuple[str, ...]
     limits: tuple[str, ...]
     uses: tuple[str, ...]
     history: tuple[Note, ...]
@@ -147,6 +148,7 @@ def parse_facts(data: Mapping[str, Json], base_revision: str = "") -> CardFacts:
         sampling_notes=_strings(card, "sampling_notes"),
         serve_env=_env(card),
         serve_notes=_strings(card, "serve_notes"),
+        nvfp4_serve_notes=_strings(card, "nvfp4_serve_notes"),
         limits=card.take_strings("limits"),
         uses=_strings(card, "uses"),
         history=card.take_rows("history", _note),

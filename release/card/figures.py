@@ -1,6 +1,7 @@
 """Figures as the card shows them: each with its unit, n and how, or "not measured"."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from recipes.formats.evidence import Evidence, Measurement
@@ -9,6 +10,12 @@ from release.card.unmeasured import NOT_MEASURED
 from release.errors import GateError
 
 ACCEPTANCE = "acceptance_length"
+TIMES = ("s", "ms")
+_COUNT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)(?![\w.])")
+"""A number that stands alone: ``qwen3`` and ``0.32.0`` are names."""
+
+_LOAD = re.compile(r"_c\d+$")
+_SAID = {" pos ": ", position ", " itl ": " time between tokens, ", " ttft ": " time to first token, "}
 NVFP4 = "smoke-nvfp4"
 MASTER = "smoke-master"
 
@@ -36,7 +43,59 @@ class Row:
     unit: str
     nvfp4: Figure
     master: Figure
-    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """The way in which the measurements ``names`` were taken. Counts that differ are a range."""
+
+    names: tuple[str, ...]
+    text: str
+
+    @property
+    def what(self) -> tuple[str, ...]:
+        """The names, those that differ after a comma as one: ``acceptance length, each``."""
+        stems: dict[str, list[str]] = {}
+        for name in self.names:
+            stems.setdefault(name.partition(",")[0], []).append(name)
+        return tuple(found[0] if len(found) == 1 else f"{stem}, each" for stem, found in stems.items())
+
+
+def hows(rows: Sequence[Row]) -> tuple[How, ...]:
+    """Return each way of measuring once, with the rows of either tree that were measured so."""
+    names: dict[tuple[str, ...], dict[str, None]] = {}
+    texts: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        for figure in (row.nvfp4, row.master):
+            if figure.measured:
+                skeleton = tuple(_COUNT.split(figure.how)[::2])
+                names.setdefault(skeleton, {})[row.name] = None
+                texts.setdefault(skeleton, []).append(figure.how)
+    return tuple(How(names=tuple(names[key]), text=_ranged(found)) for key, found in texts.items())
+
+
+def _ranged(texts: Sequence[str]) -> str:
+    """Return texts that differ in counts alone as one: ``over 81 to 195 drafts``."""
+    parts = zip(*(_COUNT.split(text) for text in texts), strict=True)
+    return "".join(_range(found) if at % 2 else found[0] for at, found in enumerate(parts))
+
+
+def _range(counts: Sequence[str]) -> str:
+    ordered = sorted(set(counts), key=float)
+    return ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
+
+
+def words(name: str, unit: str) -> str:
+    """Return a measurement's name as people say it: ``itl_ms_median_c16`` without what its unit says.
+
+    What is not known here is said as it is written, with spaces.
+    """
+    name, _, load = name.partition("_c") if _LOAD.search(name) else (name, "", "")
+    plain = f" {name.replace('_', ' ').replace('.', ', ')} "
+    plain = plain.replace(f" {unit} ", " ") if unit in TIMES else plain
+    for short, said in _SAID.items():
+        plain = plain.replace(short, said)
+    return plain.strip() + (f", {load} in flight" if load else "")
 
 
 def number(value: float) -> str:
@@ -67,14 +126,12 @@ def required(evidence: Mapping[str, Evidence], *, draft: bool) -> Mapping[str, F
 
 
 def _row(name: str, nvfp4: Measurement | None, master: Measurement | None) -> Row:
-    hows = list(dict.fromkeys(escape(found.how) for found in (nvfp4, master) if found))
     found = nvfp4 or master
     return Row(
-        name=escape(name.replace("_", " ")),
+        name=escape(words(name, found.unit if found else "")),
         unit=escape(found.unit) if found else "-",
         nvfp4=_figure(nvfp4),
         master=_figure(master),
-        how="; master: ".join(hows),
     )
 
 

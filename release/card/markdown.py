@@ -26,6 +26,7 @@ PROSE = (
     "reasoning",
     "sampling_notes",
     "serve_notes",
+    "nvfp4_serve_notes",
     "performance_notes",
     "uses",
     "limits",

@@ -75,12 +75,12 @@ def _count(value: int | Unmeasured) -> str:
 
 
 def _size(value: int | Unmeasured) -> str:
-    """Return bytes in the decimal unit that disks and the Hub use."""
+    """Return bytes in the decimal unit that disks and the Hub use, in one piece."""
     if isinstance(value, Unmeasured):
         return str(value)
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if value >= size:
-            return f"{value / size:.2f} {unit}"
+            return f"{value / size:.2f}\N{NO-BREAK SPACE}{unit}"
     return f"{value} bytes"
 
 

@@ -72,7 +72,7 @@ def _text(path: str, text: str) -> None:
     if path.endswith("config.json") and "auto_map" in text and "auto_map" in _keys(path, text):
         raise PublishError(
             f"{path} has an auto_map: loaders would run code from the repo",
-            why="A release holds nothing that can run.",
+            why="Loading a release runs nothing of it.",
         )
 
 

@@ -126,9 +126,10 @@ def _grid(y: Scale, unit: str) -> Iterator[str]:
 def _x_axis(x: Scale, unit: str) -> Iterator[str]:
     for tick in range(TICKS + 1):
         value = x.high * tick / TICKS
+        anchor = "middle" if tick < TICKS else "end"  # the last one would leave a narrow page
         yield (
             f'<text class="tick" x="{x.at(value):.1f}" y="{HEIGHT - BOTTOM + 16}" '
-            f'text-anchor="middle">{value:.3g}</text>'
+            f'text-anchor="{anchor}">{value:.3g}</text>'
         )
     yield f'<text class="unit" x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{escape(unit)}</text>'
 

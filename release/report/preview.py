@@ -17,7 +17,7 @@ body { font: 16px/1.6 system-ui, sans-serif; }
 table { border-collapse: collapse; display: block; overflow-x: auto; margin: 1rem 0; }
 th, td { border: 1px solid #ddd; padding: .35rem .7rem; vertical-align: top; }
 code { background: #f4f4f4; padding: .1rem .3rem; border-radius: 4px; font-size: .875em; }
-code { overflow-wrap: anywhere; }
+code { overflow-wrap: break-word; }
 pre { background: #f4f4f4; padding: .8rem; border-radius: 6px; overflow-x: auto; }
 pre code { padding: 0; overflow-wrap: normal; }
 blockquote { border-left: 4px solid #d9a400; margin-left: 0; padding-left: 1rem; }

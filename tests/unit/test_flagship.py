@@ -140,7 +140,7 @@ def test_a_draft_states_no_figure_of_a_measurement(store: Path, tmp_path: Path) 
     text = (draft_cards(NAME, "1.0.0", tmp_path)["nvfp4"] / "README.md").read_text()
     assert "**Draft.**" in text
     performance = text.partition("| Measurement |")[2].partition("## Evaluation")[0]
-    assert "| all | - | not measured | not measured | - |" in performance
+    assert "| all | - | not measured | not measured |" in performance
     assert "proved byte for byte" not in text
 
 

@@ -1,6 +1,13 @@
 """A card as a page: what a reader sees, and that nothing of the card can run in it."""
 
+from pathlib import Path
+
+import pytest
+
 from release.report.preview import page
+from tests.unit.browser import layout, needs_browser
+
+GOLDEN = sorted(Path(__file__).parent.glob("**/golden/*.README.md"))
 
 CARD = """---
 license: apache-2.0
@@ -41,3 +48,12 @@ def test_pictures_are_in_the_page() -> None:
     drawn = page(card, "card", {"evidence/prove/ledger.svg": b"<svg/>"})
     assert '<img src="data:image/svg+xml;base64,PHN2Zy8+" alt="Bytes"' in drawn
     assert 'src="evidence/other.svg"' in drawn
+
+
+@pytest.mark.slow  # starts a browser
+@needs_browser
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("card", GOLDEN, ids=lambda card: card.name)
+def test_a_browser_lays_every_card_out_within_its_width(card: Path, width: int, tmp_path: Path) -> None:
+    taken, given = layout(page(card.read_text(), "card"), width, tmp_path)
+    assert taken <= given == width

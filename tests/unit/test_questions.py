@@ -86,10 +86,14 @@ def test_one_changed_prompt_is_named_and_runs_smoke_and_what_follows(home: Path)
     (home / "prompts.jsonl").write_text("\n".join([lines[0].replace("a", "e"), *lines[1:]]) + "\n")
     found = statuses(home)
     assert {name for name, status in found.items() if status is Status.BUILD} == set(MEASURED)
-    assert {name for name, status in found.items() if status is Status.WAIT} == {"gate"} | AFTER_GATE
+    assert {name for name, status in found.items() if status is Status.WAIT} == {
+        "gate",
+        "sbom-nvfp4",
+        "sbom-master",
+    } | AFTER_GATE
     answer = ask(home, "smoke-nvfp4")
     assert fields(answer.planned) == [("inputs.prompts", ("prompts.jsonl changed",))]
-    assert set(answer.follows) == {"gate"} | AFTER_GATE
+    assert set(answer.follows) == {"gate", "sbom-nvfp4"} | AFTER_GATE
     assert answer.released == ("0.1.0",)
     text = said(home, "smoke-nvfp4")
     assert "inputs.prompts" in text
@@ -161,7 +165,7 @@ def test_status_counts_and_names_reasons(home: Path) -> None:
     out = StringIO()
     inquiry.status(str(home), "", Console(file=out, width=200), as_json=False)
     assert "changed: inputs.prompts (prompts.jsonl changed)" in out.getvalue()
-    assert "17 steps: 9 in the store, 2 to build, 6 after that" in out.getvalue()
+    assert "17 steps: 7 in the store, 2 to build, 8 after that" in out.getvalue()
 
 
 def test_machines_read_the_same_answers(home: Path) -> None:
@@ -170,7 +174,7 @@ def test_machines_read_the_same_answers(home: Path) -> None:
     console = Console(file=out, width=40)
     inquiry.status(str(home), "", console, as_json=True)
     status = json.loads(out.getvalue())
-    assert status["summary"] == {"hit": 9, "cached": 0, "build": 2, "wait": 6, "download": 0}
+    assert status["summary"] == {"hit": 7, "cached": 0, "build": 2, "wait": 8, "download": 0}
     assert status["lock_out_of_step"]
     by_name = {step["step"]: step for step in status["steps"]}
     assert by_name["smoke-nvfp4"]["differences"][0]["files"] == ["prompts.jsonl changed"]

@@ -30,6 +30,7 @@ def _published(version: str = "1.0.0") -> Published:
     files = {
         **model,
         "README.md": b"# card",
+        "serve/serve.sh": b"#!/bin/bash",
         "evidence/smoke/evidence.json": b"{}",
         "release.json": record.dump(made).encode(),
     }
@@ -83,7 +84,7 @@ def test_a_file_that_was_added_is_named(path: str) -> None:
     added = RemoteFile(size=1, git_oid="0" * 40, sha256=None)
     changed = replace(whole, there={**whole.there, path: added}, small={**whole.small, path: b"x"})
     assert path in next(check(changed)).found
-    assert "no file can run" in _failed(changed)
+    assert "loading it runs no file of it" in _failed(changed)
 
 
 def test_a_record_of_another_version_is_told() -> None:

@@ -40,7 +40,7 @@ MADE: Mapping[str, tuple[str, ...]] = {
     "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "card-nvfp4": ("README.md", "LICENSE", "NOTICE"),
     "card-master": ("README.md", "LICENSE", "NOTICE"),
-    "report": ("report.html",),
+    "report": ("report.html", "acceptance-positions.svg", "acceptance-domains.svg", "throughput.svg"),
     "sbom-nvfp4": ("sbom.cdx.json",),
     "sbom-master": ("sbom.cdx.json",),
 }

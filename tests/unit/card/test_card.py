@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from release.card.context import scheme
+from release.card.figures import Figure, How, Row, hows, words
 from release.card.step import CARD as STEP
 from release.digest import Json, sha256_bytes
 from release.errors import ConfigError, GateError, GraftsmithError, ProofError
@@ -184,7 +185,7 @@ def test_a_value_that_would_break_the_card_is_named(
 
 def test_words_of_a_step_are_escaped_instead(tmp_path: Path) -> None:
     text = _render(tmp_path, "nvfp4", Case(how="a | b `c` <d>\n*e*"))["README.md"]
-    assert r"| a \| b \`c\` \<d> \*e\* |" in text
+    assert r": a \| b \`c\` \<d> \*e\*." in text
 
 
 def test_the_card_of_a_hub_links_and_the_card_of_a_folder_does_not(tmp_path: Path) -> None:
@@ -243,3 +244,45 @@ def test_a_flag_that_trusts_code_is_refused(tmp_path: Path) -> None:
 def test_the_kernel_says_what_activations_were(kernel: str, said: str) -> None:
     assert scheme(kernel).startswith(said)
     assert bool(scheme(kernel)) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "said"),
+    [
+        ("output_tokens_per_second_c64", "tokens/s", "output tokens per second, 64 in flight"),
+        ("itl_ms_p99_c1", "ms", "time between tokens, p99, 1 in flight"),
+        ("ttft_ms_mean_c16", "ms", "time to first token, mean, 16 in flight"),
+        ("acceptance_length.tool_call", "tokens/draft", "acceptance length, tool call"),
+        ("acceptance_pos_1", "fraction", "acceptance, position 1"),
+        ("server_ready_s", "s", "server ready"),
+        ("checks_failed", "checks", "checks failed"),
+        ("something_new", "", "something new"),
+    ],
+)
+def test_a_measurement_is_named_in_words(name: str, unit: str, said: str) -> None:
+    assert words(name, unit) == said
+
+
+def test_counts_that_differ_are_told_as_a_range() -> None:
+    def row(name: str, how: str, of_master: str) -> Row:
+        figures = [Figure(text="1", unit="s", n=2, how=text) for text in (how, of_master)]
+        return Row(name=name, unit="s", nvfp4=figures[0], master=figures[1])
+
+    told = hows(
+        (
+            row("a", "over 9 drafts, vLLM 0.32.0", "over 12 drafts, vLLM 0.32.0"),
+            row("b", "by qwen3", "over 7"),
+        )
+    )
+    assert [(how.names, how.text) for how in told] == [
+        (("a",), "over 9 to 12 drafts, vLLM 0.32.0"),
+        (("b",), "by qwen3"),
+        (("b",), "over 7"),
+    ]
+    alike = How(names=("ttft, mean", "ttft, p99", "ready"), text="wall")
+    assert alike.what == ("ttft, each", "ready")
+
+
+def test_what_was_measured_alike_is_told_once(tmp_path: Path) -> None:
+    text = _render(tmp_path, "nvfp4", Case(how="wall"))["README.md"]
+    assert "- acceptance length; output tokens per second, 1 in flight: wall.\n" in text

@@ -1,10 +1,13 @@
 """The files that users serve with: what each switch does, and that each file is valid for its reader."""
 
+import functools
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -35,10 +38,20 @@ time.sleep(60)
 """
 
 
+@functools.cache
+def rendered(kind: str) -> Mapping[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        return render(Path(folder), kind, {})
+
+
+def render(root: Path, kind: str, changes: Mapping[str, Json]) -> Mapping[str, bytes]:
+    card: Json = {**CARD, "serve_env": {"TORCH_CUDA_ARCH_LIST": "12.1a"}}
+    return STEP.function(Case().write(root), {**params(kind), "card": card, **changes}).new
+
+
 def release(root: Path, kind: str = "nvfp4", **changes: Json) -> Path:
     """Write the files of a card into a folder as a user downloads them."""
-    card: Json = {**CARD, "serve_env": {"TORCH_CUDA_ARCH_LIST": "12.1a"}}
-    new = STEP.function(Case().write(root / "in"), {**params(kind), "card": card, **changes}).new
+    new = rendered(kind) if not changes else render(root / "in", kind, changes)
     for path, data in new.items():
         write(root / "model" / path, data.decode())
     write(root / "model/config.json", "{}")

@@ -3,8 +3,6 @@
 import base64
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from release.digest import Json
 from release.errors import ConfigError
 from release.hoststep import Input, Inputs
 from release.report.page import DOMAINS_FILE, PAGE_FILE, POSITIONS_FILE, REPORT, SPEED_FILE
+from tests.unit.browser import layout, needs_browser
 from tests.unit.card.inputs import DIGEST, Case, shown, write
 
 PARAMS: dict[str, Json] = {
@@ -20,7 +19,6 @@ PARAMS: dict[str, Json] = {
     "version": "1.0.0",
     "provenance": {"lock": DIGEST, "source": {"base": DIGEST}, "machine": {"cpu": "<AMD> & co"}},
 }
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def timeline() -> str:
@@ -90,27 +88,8 @@ def test_evidence_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # starts a browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@needs_browser
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_browser_lays_it_out_within_its_width(tmp_path: Path, width: int) -> None:
-    file = tmp_path / "report.html"
-    probe = "<script>document.title = document.documentElement.scrollWidth + '/' + innerWidth</script>"
-    file.write_text(page(tmp_path / "in").replace("</body>", f"{probe}</body>"))
-    # A window is no narrower than 500 pixels: a frame of the phone's width is.
-    frame = tmp_path / "frame.html"
-    read = "document.title = document.getElementById('f').contentDocument.title"
-    frame.write_text(
-        f'<iframe id="f" src="report.html" style="border:0;width:{width}px;height:900px"></iframe>'
-        f"<script>onload = () => {read}</script>"
-    )
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
-    done = subprocess.run(
-        [str(CHROMIUM), *options, "--window-size=1400,1000", profile, frame.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    found = re.search(r"<title>(\d+)/(\d+)</title>", done.stdout)
-    assert found, done.stderr[-1000:]
-    assert int(found[1]) <= int(found[2]) == width
+    taken, given = layout(page(tmp_path / "in"), width, tmp_path)
+    assert taken <= given == width
