@@ -11,6 +11,8 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import Task
 
+from release.reference.options import words
+
 if TYPE_CHECKING:
     from release.preparing import Order
 
@@ -50,7 +52,7 @@ def command(
                 raise
             _stop(f"internal error: {type(error).__name__}: {error}\n→ run again with: invoke --debug …", 1)
 
-    return Task(run)
+    return Task(run, help=words(function), auto_shortflags=False)
 
 
 @command
@@ -481,6 +483,17 @@ def runner_setup(
 
 
 @command
+def docs(context: Context, check: bool = False) -> None:
+    """Make docs/reference and the picture of the flow from the code (--check: say whether they are).
+
+    Example: invoke docs --check
+    """
+    from release.reference.making import described, make
+
+    make([described(name, namespace[name]) for name in namespace.task_names], PROJECT / "docs", check=check)
+
+
+@command
 def test(context: Context, fast: bool = False, k: str = "") -> None:
     """Run the tests (--fast: without those that build environments or start servers).
 
@@ -561,6 +574,7 @@ namespace = Collection(
     verify,
     doctor,
     runner_setup,
+    docs,
     test,
     lint,
     store,
