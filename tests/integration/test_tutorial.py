@@ -24,7 +24,7 @@ SAYS = {
     "invoke init mine": "wrote",
     "invoke build --recipe mine": "prove:",
     "invoke card --recipe mine --draft": "card-nvfp4",
-    "invoke store.gc": "would",
+    "invoke store.gc": "store",
 }
 """What a reader is to see, by the beginning of a command."""
 
