@@ -2,6 +2,7 @@
 
 import functools
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -510,10 +511,12 @@ def lint(context: Context) -> None:
     Example: invoke lint
     """
     tools = Path(sys.executable).parent
-    with context.cd(PROJECT):
-        for line in ("ruff check .", "ruff format --check .", "mypy", "lint-imports"):
-            print(f"$ {line}", flush=True)
-            context.run(f"{tools}/{line}")
+    for line in ("ruff check .", "ruff format --check .", "mypy", "lint-imports"):
+        print(f"$ {line}", flush=True)
+        program, *arguments = line.split()
+        done = subprocess.run([tools / program, *arguments], cwd=PROJECT, check=False)
+        if done.returncode != 0:
+            _stop(f"{line}: it found what is to be mended", 1)
 
 
 def _build(order: "Order", *targets: str) -> None:
