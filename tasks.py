@@ -2,6 +2,7 @@
 
 import functools
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import Task
+
+from release.reference.options import words
 
 if TYPE_CHECKING:
     from release.preparing import Order
@@ -50,7 +53,7 @@ def command(
                 raise
             _stop(f"internal error: {type(error).__name__}: {error}\n→ run again with: invoke --debug …", 1)
 
-    return Task(run)
+    return Task(run, help=words(function), auto_shortflags=False)
 
 
 @command
@@ -508,6 +511,17 @@ def runner_setup(
 
 
 @command
+def docs(context: Context, check: bool = False) -> None:
+    """Make docs/reference and the picture of the flow from the code (--check: say whether they are).
+
+    Example: invoke docs --check
+    """
+    from release.reference.making import described, make
+
+    make([described(name, namespace[name]) for name in namespace.task_names], PROJECT / "docs", check=check)
+
+
+@command
 def test(context: Context, fast: bool = False, k: str = "") -> None:
     """Run the tests (--fast: without those that build environments or start servers).
 
@@ -524,10 +538,12 @@ def lint(context: Context) -> None:
     Example: invoke lint
     """
     tools = Path(sys.executable).parent
-    with context.cd(PROJECT):
-        for line in ("ruff check .", "ruff format --check .", "mypy", "lint-imports"):
-            print(f"$ {line}", flush=True)
-            context.run(f"{tools}/{line}")
+    for line in ("ruff check .", "ruff format --check .", "mypy", "lint-imports"):
+        print(f"$ {line}", flush=True)
+        program, *arguments = line.split()
+        done = subprocess.run([tools / program, *arguments], cwd=PROJECT, check=False)
+        if done.returncode != 0:
+            _stop(f"{line}: it found what is to be mended", 1)
 
 
 def _build(order: "Order", *targets: str) -> None:
@@ -589,6 +605,7 @@ namespace = Collection(
     verify,
     doctor,
     runner_setup,
+    docs,
     test,
     lint,
     store,

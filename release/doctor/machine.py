@@ -54,8 +54,8 @@ class Machine:
 
     ``gpu`` has name, driver and capability, such as "12.1". ``isolation`` is what a sandboxed
     process reports: kind → how, or "none: why". ``links`` says whether the store's disk has
-    hard links, ``lacks`` what no wheel brings and this machine does not have. ``clock`` is None
-    where the kernel does not tell.
+    hard links, ``lacks`` what no wheel brings and this machine does not have.
+    ``clock`` is None where the kernel does not tell.
     """
 
     python: tuple[int, int]

@@ -40,7 +40,7 @@ class Question:
 QUESTIONS = (
     Question(
         key="base",
-        ask="Where the draft head and the vision tower come from: a folder, or a repo on a Hub",
+        ask="Where draft head and vision tower come from: a folder, or a repo on a Hub",
         example="hub:Qwen/Qwen3.6-27B@main",
     ),
     Question(

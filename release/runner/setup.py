@@ -30,7 +30,8 @@ def set_up(wish: Wish, terminal: Terminal, *, apply: bool, as_json: bool) -> Non
     _show(found, terminal, as_json=as_json)
     if left := unmet(found):
         raise MachineError(
-            f"this host cannot run releases yet: {', '.join(one.name for one in left)}", hint=left[0].hint
+            f"this host cannot run releases yet: {len(left)} of its needs are not met",
+            hint=f"first, {left[0].name}: {left[0].hint}",
         )
 
 

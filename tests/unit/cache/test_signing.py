@@ -1,5 +1,6 @@
 """Keys are those that ssh-keygen makes; what is no such key is an error that says so."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from release.cache.choice import Choice
 from release.cache.signing import load_signer, load_trust
 from release.errors import ConfigError, UsageError
 from release.store import Store
+
+pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen here")
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ FLAGSHIP = Wants(
 )
 TINY = Wants(recipe="tiny", gpu=False, containers=False, writes=12_000_000_000, isolation_required=False)
 NUMA = Library(file="libnuma.so.1", package="libnuma1")
+CLASSIC = replace(DOCKER, snapshots=False)
 
 
 def states(machine: Machine, wants: Wants) -> dict[str, State]:
@@ -73,11 +74,11 @@ def test_one_fault_is_one_finding_that_says_what_to_do(machine: Machine, name: s
 
 
 def test_it_says_which_builder_images_would_be_built_with() -> None:
-    classic = replace(DOCKER, snapshots=False)
+    assert DOCKER is not None
     for docker, words in (
         (DOCKER, "the engine's own BuildKit"),
-        (replace(classic, builder=True), "graftsmith, a container of moby/buildkit"),
-        (classic, "not made yet"),
+        (replace(CLASSIC, builder=True), "graftsmith, a container of moby/buildkit"),
+        (CLASSIC, "not made yet"),
     ):
         found = {one.name: one for one in findings(replace(SPARK, docker=docker), FLAGSHIP)}
         assert words in found["docker: builder"].found
