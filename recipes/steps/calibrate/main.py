@@ -14,16 +14,16 @@ import numpy as np
 import torch
 import transformers
 
+from recipes.chats.rows import ROWS_FILE, Row, read_rows
+from recipes.chats.tokens import tokenize
 from recipes.formats import calibration, evidence, nvfp4
 from recipes.formats.calibration import Calibration, Range
 from recipes.formats.master import Master, open_master
 from recipes.formats.precision import Precision, read_precision
 from recipes.formats.step import Exit, StepError, Workdir
 from recipes.formats.unfinished import folder_of_this_boot
-from recipes.steps.calibrate.decoder import Decoder
-from recipes.steps.calibrate.layerwise import Peaks, measure
-from recipes.steps.calibrate.rows import ROWS_FILE, Row, read_rows
-from recipes.steps.calibrate.tokens import tokenize
+from recipes.layerwise.decoder import Decoder
+from recipes.steps.calibrate.peaks import Peaks, measure
 
 LAYERS = "layers"
 

@@ -110,7 +110,7 @@ import torch
 from pathlib import Path
 from recipes.formats.master import open_master
 from recipes.formats.step import StepError
-from recipes.steps.calibrate.decoder import Decoder
+from recipes.layerwise.decoder import Decoder
 from recipes.steps.calibrate.main import _kernels
 decoder = Decoder(open_master(Path("recipes/tiny/master")), torch.device("cuda"))
 print(_kernels(decoder, allowed=True))

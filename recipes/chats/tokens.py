@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from transformers import AutoTokenizer
 
+from recipes.chats.rows import ROWS_FILE, Row
 from recipes.formats.step import Exit, StepError, Workdir
-from recipes.steps.calibrate.rows import ROWS_FILE, Row
 
 TEMPLATE_FILE = "chat_template.jinja"
 
