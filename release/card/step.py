@@ -38,6 +38,7 @@ from release.tables import Table
 from release.verdicts import VERDICTS_FILE
 
 REPLIES_FILE = "replies.jsonl"
+FIDELITY = "fidelity"
 LICENSE_FILE = "LICENSE"
 LICENSE_TEXT = "Apache-2.0"
 PARAMS_FILE = Path("params")
@@ -69,7 +70,7 @@ def card(inputs: Inputs, params: Params) -> Result:
     )
 
 
-CARD = HostStep(card, revision=2)
+CARD = HostStep(card, revision=3)
 
 
 def read_context(inputs: Inputs, params: Params) -> Context:
@@ -119,7 +120,10 @@ def _found(inputs: Inputs, target: Target, profile: Params) -> Found:
     draft = target.draft
     try:
         return Found(
-            evidence={name: _evidence(inputs, name, draft=draft) for name in ("prove", NVFP4, MASTER)},
+            evidence={
+                name: _evidence(inputs, name, draft=draft)
+                for name in ("prove", NVFP4, MASTER, *(name for name in (FIDELITY,) if name in inputs))
+            },
             verdicts=_verdicts(inputs, draft=draft),
             architecture=None if _lacks(inputs, "tree", draft) else _architecture(inputs),
             quantization=_quantization(inputs, target),
