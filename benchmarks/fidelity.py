@@ -19,7 +19,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +44,8 @@ SIZES = {
 # Rows and tokens a row; a release machine runs a few hundred thousand tokens.
 WORKLOADS = {"small": (16, 256), "2b": (16, 512), "27b-8": (64, 2048), "27b": (64, 2048)}
 TINY_VOCABULARY = 480
+# Tokens that the step runs at once on a GPU (recipes/layerwise/states.py).
+TOGETHER = 16384
 
 
 def main() -> None:
@@ -79,7 +81,8 @@ def report(work: Path, size: str, rows: int, length: int) -> Iterator[str]:
         ran = _fidelity(work, length)
     after = _plain(work, size, rows, length)
     yield f"plain forward, after:  {_rate(tokens, after)}"
-    yield from _table(ran, tokens, nbytes, min(before["seconds"], after["seconds"]))
+    peers = {name: min(before[name], after[name]) for name in ("seconds", "batched")}
+    yield from _table(ran, tokens, nbytes, peers)
     gpu = memory.figures().get("gpu_memory_gib")
     beside = f", {gpu:.2f} GiB of GPU memory" if isinstance(gpu, float) else ""
     yield f"fidelity step: {ran.anonymous / 2**30:.2f} GiB of the host's memory{beside}"
@@ -109,17 +112,32 @@ def plain(master: Path, rows: int, length: int) -> dict[str, object]:
     model = model.to(device).eval()
     draw = torch.Generator().manual_seed(0)
     tokens = [torch.randint(TINY_VOCABULARY, (1, length), generator=draw) for _ in range(rows)]
+
+    def forward(at: int, count: int) -> object:
+        return model(input_ids=torch.cat(tokens[at : at + count]).to(device), use_cache=False)
+
     with torch.inference_mode():
-        model(input_ids=tokens[0].to(device), use_cache=False)
-        _wait()
-        began = time.monotonic()
-        for row in tokens:
-            model(input_ids=row.to(device), use_cache=False)
-        _wait()
-        seconds = time.monotonic() - began
+        seconds, together = (_passes(forward, rows, count) for count in (1, max(1, TOGETHER // length)))
     gpu = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"seconds": seconds, "gpu": device.type == "cuda", "gpu_gib": gpu, "host_gib": host}
+    return {
+        "seconds": seconds,
+        "batched": together,
+        "gpu": device.type == "cuda",
+        "gpu_gib": gpu,
+        "host_gib": host,
+    }
+
+
+def _passes(forward: Callable[[int, int], object], rows: int, at_once: int) -> float:
+    """Return the seconds that a pass over ``rows`` rows takes, ``at_once`` of them together."""
+    forward(0, at_once)
+    _wait()
+    began = time.monotonic()
+    for at in range(0, rows, at_once):
+        forward(at, at_once)
+    _wait()
+    return time.monotonic() - began
 
 
 def _wait() -> None:
@@ -208,7 +226,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _table(ran: Ran, tokens: int, nbytes: Mapping[str, int], peer: float) -> Iterator[str]:
+def _table(ran: Ran, tokens: int, nbytes: Mapping[str, int], peers: Mapping[str, float]) -> Iterator[str]:
     """Yield the step's parts, each against the peer that does as many tokens."""
     began: dict[str, float] = {}
     for at, line in ran.lines:
@@ -224,12 +242,14 @@ def _table(ran: Ran, tokens: int, nbytes: Mapping[str, int], peer: float) -> Ite
     seconds = began["vision"] - began["master"]
     rate = 2 * tokens / seconds
     yield f"fidelity step: {rate:.0f} tokens/s ({seconds:.1f} s for both models)"
-    yield f"ratio to the plain forward: {rate * peer / tokens:.2f} (aim: 0.8 on a GPU)"
+    yield f"ratio to the plain forward: {rate * peers['seconds'] / tokens:.2f} (aim: 0.8 on a GPU)"
+    yield f"ratio to it with as many rows at once as the step: {rate * peers['batched'] / tokens:.2f}"
 
 
 def _rate(tokens: int, found: Mapping[str, float]) -> str:
     where = f"{found['gpu_gib']:.2f} GiB of GPU memory" if found["gpu"] else f"{found['host_gib']:.2f} GiB"
-    return f"{tokens / found['seconds']:.0f} tokens/s ({found['seconds']:.1f} s), {where}"
+    batched = f"{tokens / found['batched']:.0f} with rows together"
+    return f"{tokens / found['seconds']:.0f} tokens/s ({found['seconds']:.1f} s), {batched}, {where}"
 
 
 if __name__ == "__main__":

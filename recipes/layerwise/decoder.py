@@ -8,7 +8,7 @@ A layer runs inside transformers' own text model of one layer, which makes masks
 embeddings as the whole model does: the same operations on the same shapes, so the same bits.
 It runs without a cache, which nothing here reads, and no logits are computed.
 
-On a GPU the next layer's weights are read while a layer runs: the host holds one, the GPU another.
+On a GPU the next layer's weights are read and sent there while a layer runs: it holds two.
 """
 
 import copy
@@ -66,6 +66,7 @@ class Decoder:
         self._config = AutoConfig.from_pretrained(model.folder, local_files_only=True).get_text_config()
         self._reader = ThreadPoolExecutor(1)
         self._ahead: dict[int, Future[Tensors]] = {}
+        self._sending = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     @property
     def count(self) -> int:
@@ -124,7 +125,19 @@ class Decoder:
         return f"{self.model.layout.prefix}layers.{number}."
 
     def _read(self, number: int) -> Tensors:
-        return self.weights.below(self._prefix(number))
+        found = self.weights.below(self._prefix(number))
+        return found if self._sending is None else self._sent(found, self._sending)
+
+    def _sent(self, found: Tensors, sending: torch.cuda.Stream) -> Tensors:
+        """Send what was read beside what the GPU computes, and wait until it is there."""
+        # The memory is the computing stream's own: what it frees, it may use again at once.
+        there = {name: torch.empty_like(tensor, device=self.device) for name, tensor in found.items()}
+        with torch.cuda.stream(sending):
+            sending.wait_stream(torch.cuda.default_stream(self.device))
+            for name, tensor in found.items():
+                there[name].copy_(tensor)
+        sending.synchronize()
+        return there
 
     def _layer(self, number: int, found: Tensors) -> Layer:
         # Built here and not where the weights are read: transformers sets the default dtype, which

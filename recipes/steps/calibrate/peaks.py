@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from recipes.layerwise.decoder import Decoder, Layer
-from recipes.layerwise.streaming import Notes, notes, stream
+from recipes.layerwise.states import Notes, notes
+from recipes.layerwise.streaming import stream
 
 Peaks = Notes
 

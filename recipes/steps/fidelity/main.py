@@ -24,7 +24,8 @@ from recipes.formats.unfinished import folder_of_this_boot
 from recipes.layerwise.decoder import Decoder
 from recipes.layerwise.kernels import linear_attention_kernels
 from recipes.layerwise.packed import PackedLinears
-from recipes.layerwise.streaming import read_row, stream
+from recipes.layerwise.states import read_row
+from recipes.layerwise.streaming import stream
 from recipes.steps.fidelity import figures, vision
 from recipes.steps.fidelity.heads import ROUNDING, Compared, compare, open_head
 from recipes.steps.fidelity.rows import ROWS_FILE, Tokenized, read_samples, tokenize
@@ -101,7 +102,7 @@ def _compared(work: Workdir, models: Models, rows: Sequence[Tokenized]) -> list[
     batches = [list(row.tokens) for row in rows]
     left: dict[str, Path] = {}
     for name, decoder in ((MASTER, models.master), (RELEASE, models.release)):
-        left[name] = stream(decoder, batches, folder_of_this_boot(work, name), name)
+        left[name] = stream(decoder, batches, folder_of_this_boot(work, name), name, batched=True)
     progress.update("compare", 0, len(rows), "rows")
     ours, theirs = open_head(models.master, None), open_head(models.release, models.packed)
     theirs.share(ours)
