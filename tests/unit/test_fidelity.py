@@ -18,7 +18,7 @@ from release.gates import Found, judge_all, parse_gates
 from release.verdicts import Outcome, Verdict
 
 INPUTS = ("fidelity", "prove")
-KL: Json = {"name": "divergence", "figure": "fidelity.kl_mean", "at_most": 0.05, "margin": 0.03}
+KL: dict[str, Json] = {"name": "divergence", "figure": "fidelity.kl_mean", "at_most": 0.05, "margin": 0.03}
 
 texts = st.lists(st.tuples(st.floats(0, 50), st.integers(1, 500)), min_size=2, max_size=12)
 
