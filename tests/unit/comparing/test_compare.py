@@ -1,8 +1,11 @@
 """``invoke compare``: real trees of a release in folders, and one of them on a real local Hub."""
 
 import json
+import os
 import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,12 +14,13 @@ from huggingface_hub import HfApi
 from recipes.formats import evidence
 from recipes.formats.evidence import Evidence, Measurement
 from release import record
-from release.comparing.compare import Asked, compare, compare_repos, to_json
+from release.comparing.compare import Asked, compare, compare_repos
 from release.errors import ConfigError, UsageError
 from release.record import Record, Sibling
 from tests.hub_server.running import OWNER, TOKEN, running
 from tests.unit.steps.synthetic import Release, build_release, edit_json, edit_tensor
 
+PROJECT = Path(__file__).parents[3]
 UP = "model.language_model.layers.0.mlp.up_proj"
 
 
@@ -82,24 +86,26 @@ def test_what_is_neither_a_folder_nor_a_tagged_repo_is_refused(release: Release)
         compare(Asked(first=str(release.master), second="owner/name"))
 
 
-def test_a_repo_of_a_hub_is_compared_by_headers_and_evidence(
-    release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_repo_of_a_hub_is_compared_by_headers_and_evidence(release: Release, tmp_path: Path) -> None:
     tree = _published(release, tmp_path / "tree")
     with running(tmp_path / "hub") as hub:
         api = HfApi(endpoint=hub.url, token=TOKEN)
         api.create_repo(f"{OWNER}/tiny-NVFP4")
         api.upload_folder(repo_id=f"{OWNER}/tiny-NVFP4", folder_path=tree)
         api.create_tag(f"{OWNER}/tiny-NVFP4", tag="v1.0.0")
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-        monkeypatch.setenv("GRAFTSMITH_STORE", str(tmp_path / "store"))
-        found = compare(Asked(first=str(tree), second=f"{OWNER}/tiny-NVFP4@v1.0.0"))
-        with pytest.raises(UsageError, match="both must be folders"):
-            compare(Asked(first=str(tree), second=f"{OWNER}/tiny-NVFP4@v1.0.0", texts="rows.jsonl"))
-    table = json.loads(json.dumps(to_json(found)))
+        # The client reads HF_ENDPOINT when it is imported, so it is asked in a process of its own.
+        argv = [sys.executable, "-m", "invoke", "compare", tree, f"{OWNER}/tiny-NVFP4@v1.0.0"]
+        env = {**os.environ, "HF_ENDPOINT": hub.url, "GRAFTSMITH_STORE": str(tmp_path / "store")}
+        said, refused = (
+            subprocess.run([*argv, *more], cwd=PROJECT, env=env, capture_output=True, text=True, check=False)
+            for more in (("--json",), ("--kl", "rows.jsonl"))
+        )
+    assert said.returncode == 0, said.stderr
+    table = json.loads(said.stdout)
     here, there = table["ledger"].values()
     assert here == there and table["tensors"] is None
     assert list(table["acceptance_length"].values()) == [2.93, 2.93]
+    assert refused.returncode == 2 and "both must be folders" in refused.stderr
 
 
 def _published(release: Release, tree: Path) -> Path:
@@ -125,7 +131,7 @@ def _published(release: Release, tree: Path) -> Path:
 
 @pytest.mark.env
 def test_kl_runs_both_models_of_two_folders(tmp_path: Path, quantize_python: Path) -> None:
-    tiny = Path(__file__).parents[3] / "recipes" / "tiny"
+    tiny = PROJECT / "recipes" / "tiny"
     other = tmp_path / "other"
     shutil.copytree(tiny / "base", other)
     template = tiny.parent / "templates" / "chat_template.jinja"
