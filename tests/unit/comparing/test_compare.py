@@ -94,7 +94,7 @@ def test_a_repo_of_a_hub_is_compared_by_headers_and_evidence(release: Release, t
         api.upload_folder(repo_id=f"{OWNER}/tiny-NVFP4", folder_path=tree)
         api.create_tag(f"{OWNER}/tiny-NVFP4", tag="v1.0.0")
         # The client reads HF_ENDPOINT when it is imported, so it is asked in a process of its own.
-        argv = [sys.executable, "-m", "invoke", "compare", tree, f"{OWNER}/tiny-NVFP4@v1.0.0"]
+        argv = [sys.executable, "-m", "invoke", "compare", str(tree), f"{OWNER}/tiny-NVFP4@v1.0.0"]
         env = {**os.environ, "HF_ENDPOINT": hub.url, "GRAFTSMITH_STORE": str(tmp_path / "store")}
         said, refused = (
             subprocess.run([*argv, *more], cwd=PROJECT, env=env, capture_output=True, text=True, check=False)
