@@ -79,7 +79,7 @@ def _record(inputs: Inputs, params: Params) -> Record:
         ),
         lock=table.take("lock", str),
         promised={kind: inputs["tree"].tree.digest, other: sibling},
-        evidence={name: inputs[name].tree.digest for name in sorted(_found(inputs) | CALIBRATION)},
+        evidence={name: inputs[name].tree.digest for name in sorted({**_found(inputs), **CALIBRATION})},
     )
     table.done()
     return record
@@ -99,7 +99,7 @@ def _whole(inputs: Inputs) -> dict[str, Taken]:
 
 def _evidence(inputs: Inputs, kind: str) -> Mapping[str, Taken]:
     found = _found(inputs)
-    wanted = found | CALIBRATION if kind == "nvfp4" else found
+    wanted = {**found, **CALIBRATION} if kind == "nvfp4" else found
     for name, paths in wanted.items():
         for path in paths:
             if path not in inputs[name].tree.files:
@@ -108,7 +108,7 @@ def _evidence(inputs: Inputs, kind: str) -> Mapping[str, Taken]:
 
 
 def _found(inputs: Inputs) -> Mapping[str, tuple[str, ...]]:
-    return EVIDENCE | (FIDELITY if FIDELITY.keys() <= inputs.keys() else {})
+    return {**EVIDENCE, **(FIDELITY if FIDELITY.keys() <= inputs.keys() else {})}
 
 
 def _refuse_unexpected(path: str) -> None:

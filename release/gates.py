@@ -117,13 +117,13 @@ def judge(gate: Gate, found: Found) -> Verdict:
     figure = gate.figure.find(found.evidence)
     if figure is None:
         return _refuse(gate, None, f"{gate.figure} was not measured")
-    why = _doubt(gate, figure, found.evidence[gate.figure.input])
-    if why:
-        return _refuse(gate, figure, why)
     if gate.figure.input == FIDELITY and not figure.name.startswith(fidelity.VISION):
         odd = fidelity.too_good(found.evidence[FIDELITY])
         if odd:
             return _fail(gate, figure, f"anomalous: {odd}")
+    why = _doubt(gate, figure, found.evidence[gate.figure.input])
+    if why:
+        return _refuse(gate, figure, why)
     if gate.relative_to is None and gate.margin is not None:
         return _hold_mean(gate, figure, found)
     if gate.relative_to is None:

@@ -12,7 +12,7 @@ from release.digest import Json
 from release.images import Image
 from release.lock import UNRESOLVED, Lock
 from release.plan import Graph
-from release.recipe import CHECKS, FIDELITY, Recipe
+from release.recipe import CHECKS, FIDELITY, TEXTS, Recipe
 
 IMAGES = ("quantize", "serve")
 KINDS = ("nvfp4", "master")
@@ -122,7 +122,7 @@ def _fidelity(wanted: Recipe) -> tuple[Step, ...]:
     """Return the step that holds the release against its master, nothing where the recipe has no texts."""
     if wanted.fidelity is None:
         return ()
-    inputs = {"master": "configure-master", "nvfp4": "configure-nvfp4", "rows": FIDELITY}
+    inputs = {"master": "configure-master", "nvfp4": "configure-nvfp4", "rows": TEXTS}
     step = Step(
         name=FIDELITY,
         does=FIDELITY,

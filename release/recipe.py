@@ -26,8 +26,8 @@ CHECKPOINTS = ("base", "master")
 SOURCES = (*CHECKPOINTS, "calibration", "prompts", "chat_template", "templates")
 CHECKS = "checks"
 """A source that a recipe may leave out: then the card's words on the API are not measured."""
-FIDELITY = "fidelity"
-"""Another: texts over which the release is held against its master, with a table of that name."""
+TEXTS, FIDELITY = "texts", "fidelity"
+"""Another, and the table beside it: texts over which the release is held against its master."""
 
 
 UNNAMED = "your-namespace"
@@ -134,8 +134,8 @@ def load(folder: Path) -> Recipe:
     quantize.done()
     table.done()
     _check_base(recipe, table)
-    if (recipe.fidelity is None) is (FIDELITY in recipe.sources):
-        raise table.error(FIDELITY, f"a table beside sources.{FIDELITY}, or neither", "one of them")
+    if (recipe.fidelity is None) is (TEXTS in recipe.sources):
+        raise table.error(FIDELITY, f"a table beside sources.{TEXTS}, or neither", "one of them")
     return recipe
 
 
@@ -181,7 +181,7 @@ def _repos(table: Table) -> Repos:
 
 def _sources(table: Table) -> Mapping[str, str]:
     given = table.keys()
-    names = (*SOURCES, *(name for name in (CHECKS, FIDELITY) if name in given))
+    names = (*SOURCES, *(name for name in (CHECKS, TEXTS) if name in given))
     sources = {name: table.take(name, str) for name in names}
     table.done()
     for name, source in sources.items():

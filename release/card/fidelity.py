@@ -35,7 +35,6 @@ class Fidelity:
     rows: tuple[Row, ...]
     computed_as: str
     vision: str
-    vision_how: str
 
 
 def read_fidelity(found: Evidence | None) -> Fidelity:
@@ -44,9 +43,8 @@ def read_fidelity(found: Evidence | None) -> Fidelity:
     tower = evidence.figure(VISION)
     return Fidelity(
         rows=tuple(_rows(evidence)),
-        computed_as=escape(str(evidence.facts.get("computed_as", ""))),
-        vision=number(tower.value) if tower else NOT_MEASURED,
-        vision_how=escape(tower.how) if tower else "",
+        computed_as=escape(str(evidence.facts.get("computed_as", NOT_MEASURED))),
+        vision=f"{number(tower.value)} ({escape(tower.how)})" if tower else NOT_MEASURED,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
 
@@ -35,20 +36,29 @@ MASTER, RELEASE = "master", "nvfp4"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Models:
-    """Both models, ready to run. ``body`` is what is packed in the release, None where nothing is."""
+class Model:
+    """One model, ready to run. ``body`` and ``packed`` are None where nothing is packed."""
 
-    master: Decoder
-    release: Decoder
+    decoder: Decoder
     body: Body | None
     packed: PackedLinears | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """Both models."""
+
+    master: Model
+    release: Model
 
 
 def main(work: Workdir) -> None:
     """Write how far the release's next-token distributions and vision tower are from the master's."""
     length, licence = _length(work), str(work.param("rows_license", str))
     models = _open(work)
-    kernels = linear_attention_kernels(models.master, allowed=bool(work.param("slow_linear_attention", bool)))
+    kernels = linear_attention_kernels(
+        models.master.decoder, allowed=bool(work.param("slow_linear_attention", bool))
+    )
     tokens = Tokens(work.input(RELEASE), work.input(RELEASE))
     rows = tokenize(read_samples(work.input("rows") / ROWS_FILE), tokens, length)
     compared = _compared(work, models, rows)
@@ -76,48 +86,50 @@ def _length(work: Workdir) -> int:
 
 def _open(work: Workdir) -> Models:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    master, release = open_master(work.input(MASTER)), open_master(work.input(RELEASE))
-    if (master.layout.layers, master.layout.hidden) != (release.layout.layers, release.layout.hidden):
+    master, release = (_model(open_master(work.input(name)), device) for name in (MASTER, RELEASE))
+    ours, theirs = master.decoder.model.layout, release.decoder.model.layout
+    if (ours.layers, ours.hidden) != (theirs.layers, theirs.hidden):
         raise StepError("master and release are models of different layers", Exit.CONFIG)
-    body = _body(release)
-    packed = PackedLinears(body, device) if body else None
-    return Models(
-        master=Decoder(master, device),
-        release=Decoder(release, device, packed) if packed else Decoder(release, device),
-        body=body,
-        packed=packed,
-    )
+    return Models(master=master, release=release)
 
 
-def _body(release: Master) -> Body | None:
-    body = read_body(read_tree(release.folder, RELEASE))
+def _model(opened: Master, device: torch.device) -> Model:
+    body = read_body(read_tree(opened.folder, opened.folder.name))
     if body.eight_bit:
         raise StepError(
             f"{body.eight_bit[0]}: FP8 weights; how an engine computes them is not known here", Exit.CONFIG
         )
-    return body if body.modules else None
+    if not body.modules:
+        return Model(decoder=Decoder(opened, device), body=None, packed=None)
+    packed = PackedLinears(body, device)
+    return Model(decoder=Decoder(opened, device, packed), body=body, packed=packed)
 
 
 def _compared(work: Workdir, models: Models, rows: Sequence[Tokenized]) -> list[Compared]:
     batches = [list(row.tokens) for row in rows]
     left: dict[str, Path] = {}
-    for name, decoder in ((MASTER, models.master), (RELEASE, models.release)):
-        left[name] = stream(decoder, batches, folder_of_this_boot(work, name), name, batched=True)
+    for name, model in ((MASTER, models.master), (RELEASE, models.release)):
+        folder = folder_of_this_boot(work, name)
+        left[name] = stream(model.decoder, batches, folder, name, batched=True)
     progress.update("compare", 0, len(rows), "rows")
-    ours, theirs = open_head(models.master, None), open_head(models.release, models.packed)
+    ours, theirs = (open_head(model.decoder, model.packed) for model in (models.master, models.release))
     theirs.share(ours)
-    hidden, device = models.master.model.layout.hidden, models.master.device
+    decoder = models.master.decoder
+    hidden, device = decoder.model.layout.hidden, decoder.device
     found = []
     for number, row in enumerate(rows):
         mine, other = (read_row(left[name], number, hidden).to(device) for name in (MASTER, RELEASE))
         found.append(compare(ours, theirs, mine, other, list(row.tokens)))
+        if not np.isfinite(found[-1].kl).all():
+            raise StepError(f"{row.id}: a model gives NaN, and no divergence", Exit.PROOF)
         progress.update("compare", number + 1, len(rows), "rows")
     return found
 
 
 def _vision(models: Models) -> tuple[Measurement, ...]:
     progress.update("vision")
-    found = vision.errors(models.master.model, models.release.model, models.packed, models.master.device)
+    ours, theirs = ((model.decoder.model, model.packed) for model in (models.master, models.release))
+    found = vision.errors(ours, theirs, models.master.decoder.device)
     if not found:
         return ()
     how = f"largest |release - master| / |master| of the tower's output over {', '.join(found)}"
@@ -130,7 +142,7 @@ def _vision(models: Models) -> tuple[Measurement, ...]:
 
 def _facts(models: Models) -> dict[str, object]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    body = models.body
+    body = models.release.body
     return {
         "computed_as": "BF16" if body is None else "W4A4" if body.activations else "W4A16",
         "kl_off_by_at_most": ROUNDING,

@@ -31,17 +31,18 @@ IMAGES: dict[str, Callable[[Plane, Plane], Plane]] = {
 }
 
 
-def errors(
-    master: Master, release: Master, packed: PackedLinears | None, device: torch.device
-) -> dict[str, float]:
+Side = tuple[Master, PackedLinears | None]
+
+
+def errors(master: Side, release: Side, device: torch.device) -> dict[str, float]:
     """Return image → |release - master| / |master| of the tower's merged output (Frobenius norms).
 
     Nothing for a model without a tower.
     """
-    if not any(name.startswith(VISION_PREFIX) for name in master.checkpoint.tensors):
+    if not any(name.startswith(VISION_PREFIX) for name in master[0].checkpoint.tensors):
         return {}
-    ours = _outputs(master, None, device)
-    theirs = _outputs(release, packed, device)
+    ours = _outputs(*master, device)
+    theirs = _outputs(*release, device)
     return {name: float((theirs[name] - ours[name]).norm() / ours[name].norm()) for name in ours}
 
 
