@@ -287,6 +287,19 @@ def prove(
 
 
 @command
+def compare(context: Context, a: str, b: str, kl: str = "", quick: bool = False, json: bool = False) -> None:
+    """Compare two repos of one architecture, folders or OWNER/NAME@vX: bytes, tensors, acceptance.
+
+    --kl TEXTS also runs both models over a file of rows (folders alone); --quick reads a sample.
+
+    Example: invoke compare recipes/tiny/base recipes/tiny/master
+    """
+    from release.comparing.compare import Asked, compare_repos
+
+    compare_repos(Asked(first=a, second=b, texts=kl, quick=quick), as_json=json)
+
+
+@command
 def diff(context: Context, old: str, new: str, recipe: str = "tiny") -> None:
     """Compare two released versions: derivations, published files, measured figures.
 
@@ -594,6 +607,7 @@ namespace = Collection(
     report,
     log,
     prove,
+    compare,
     diff,
     card,
     release,

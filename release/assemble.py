@@ -36,6 +36,9 @@ EVIDENCE = {
     "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
 }
+FIDELITY = {"fidelity": ("evidence.json", "rows.jsonl", "worst.jsonl")}
+"""Of a recipe that has texts to hold the release against its master over."""
+
 CALIBRATION = {"calibrate": ("calibration.json", "evidence.json")}
 """Published with the quantized repo: its weights follow from the master and this."""
 
@@ -76,7 +79,7 @@ def _record(inputs: Inputs, params: Params) -> Record:
         ),
         lock=table.take("lock", str),
         promised={kind: inputs["tree"].tree.digest, other: sibling},
-        evidence={name: inputs[name].tree.digest for name in sorted(EVIDENCE | CALIBRATION)},
+        evidence={name: inputs[name].tree.digest for name in sorted({**_found(inputs), **CALIBRATION})},
     )
     table.done()
     return record
@@ -95,12 +98,17 @@ def _whole(inputs: Inputs) -> dict[str, Taken]:
 
 
 def _evidence(inputs: Inputs, kind: str) -> Mapping[str, Taken]:
-    wanted = EVIDENCE | CALIBRATION if kind == "nvfp4" else EVIDENCE
+    found = _found(inputs)
+    wanted = {**found, **CALIBRATION} if kind == "nvfp4" else found
     for name, paths in wanted.items():
         for path in paths:
             if path not in inputs[name].tree.files:
                 raise ConfigError(f"{name}/{path}: expected evidence, got no such file")
     return {f"evidence/{name}/{path}": Taken(name, path) for name, paths in wanted.items() for path in paths}
+
+
+def _found(inputs: Inputs) -> Mapping[str, tuple[str, ...]]:
+    return {**EVIDENCE, **(FIDELITY if FIDELITY.keys() <= inputs.keys() else {})}
 
 
 def _refuse_unexpected(path: str) -> None:

@@ -1,6 +1,7 @@
-"""The interval of a ratio of acceptance lengths, resampled over prompts. Pure.
+"""The interval of a ratio of acceptance lengths, or of a mean, resampled over prompts. Pure.
 
     interval = ratio_interval(quantized, master)      # Interval(low=0.981, high=1.012)
+    interval = mean_interval([(1.9, 211), (0.7, 90)]) # sum / count of each text
 
 Drafts inside one reply depend on each other, so a reply is the smallest thing that is drawn,
 and both trees' replies to a prompt are drawn together (a paired cluster bootstrap; Efron and
@@ -9,7 +10,7 @@ Tibshirani 1993, chapter 8). The seed is fixed: the same replies give the same i
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Drafts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """The lower and the upper one-sided 95 % bound of a ratio."""
+    """The lower and the upper one-sided 95 % bound of a ratio or a mean. ``prompts`` may be texts."""
 
     low: float
     high: float
@@ -67,6 +68,21 @@ def ratio_interval(
     return Interval(low=ratios[cut], high=ratios[-1 - cut], prompts=count)
 
 
+def mean_interval(pairs: Sequence[tuple[float, int]], resamples: int = RESAMPLES) -> Interval:
+    """Return the interval of sum / count over texts, each given as (sum, count) and drawn whole.
+
+    Raises ValueError for fewer than two texts, and for one without a count.
+    """
+    if len(pairs) < 2 or not all(count > 0 for _, count in pairs):
+        raise ValueError(f"{len(pairs)} texts, and an interval needs two that hold something")
+    draw, number = random.Random(SEED), len(pairs)  # noqa: S311 - a statistic, and it must repeat
+    means = sorted(
+        _mean([pairs[int(draw.random() * number)] for _ in range(number)]) for _ in range(resamples)
+    )
+    cut = int(TAIL * resamples)
+    return Interval(low=means[cut], high=means[-1 - cut], prompts=number)
+
+
 def read_drafts(folder: Path) -> dict[str, Drafts]:
     """Read what each reply of a smoke took, by prompt. Raises ValueError with file and line."""
     found: dict[str, Drafts] = {}
@@ -77,6 +93,10 @@ def read_drafts(folder: Path) -> dict[str, Drafts]:
             case _:
                 raise ValueError(f"{REPLIES_FILE}:{number}: expected a reply that tells its drafts")
     return found
+
+
+def _mean(drawn: list[tuple[float, int]]) -> float:
+    return sum(total for total, _ in drawn) / sum(count for _, count in drawn)
 
 
 def _ratio(drawn: list[tuple[int, int, int, int]]) -> float:

@@ -18,12 +18,11 @@ from release.digest import Json, Tree
 from release.errors import UsageError
 from release.hoststep import Input
 from release.line import Line
-from release.pipeline import KINDS
+from release.pipeline import KINDS, measured
 from release.report.terminal import Terminal
 from release.store import durable
 
 DRAFTS = lines.PROJECT / "dist" / "drafts"
-EVIDENCE = ("prove", "smoke-nvfp4", "smoke-master")
 
 
 def release_cards(recipe: str, version: str, terminal: Terminal) -> Mapping[str, Path]:
@@ -92,8 +91,9 @@ def _known(line: Line, built: Mapping[str, str]) -> dict[str, Input]:
 
 def _unjudged(recipe: recipes.Recipe, folder: Path) -> Input:
     """Return the verdicts on a release that nobody has measured: each gate says what it wants."""
-    rows = gates.parse_gates([dict(row) for row in recipe.gates], EVIDENCE)
-    judged = gates.judge_all(rows, gates.Found(evidence={name: Evidence() for name in EVIDENCE}))
+    names = ("prove", *measured(recipe))
+    rows = gates.parse_gates([dict(row) for row in recipe.gates], names)
+    judged = gates.judge_all(rows, gates.Found(evidence={name: Evidence() for name in names}))
     (folder / verdicts.VERDICTS_FILE).write_text(verdicts.dump(judged))
     return Input(folder, Tree({}))
 

@@ -16,8 +16,15 @@
     margin = 0.05                                   # optional: hold the lower bound of the share's
                                                     # interval, which may be no wider than this
 
+    [[gates]]
+    name = "divergence"
+    figure = "fidelity.kl_mean"
+    at_most = 0.05
+    margin = 0.02                                   # its upper bound, since it has to be small
+
 A figure that is missing, not finite or counted over too little is "not measured", and figures
 that cannot be together are no measurement either: nothing but a pass lets a release go on.
+Figures of fidelity that are too good to be of a packed model fail, whatever their threshold.
 """
 
 import math
@@ -27,10 +34,11 @@ from pathlib import Path
 
 from recipes.formats.evidence import EVIDENCE_FILE, Evidence, Measurement
 from recipes.formats.evidence import parse as parse_evidence
-from release import plausible
-from release.bootstrap import REPLIES_FILE, Drafts, ratio_interval, read_drafts
+from release import fidelity, plausible
+from release.bootstrap import REPLIES_FILE, Drafts, Interval, ratio_interval, read_drafts
 from release.digest import Json
 from release.errors import ConfigError
+from release.fidelity import FIDELITY
 from release.hoststep import HostStep, Inputs, Params, Result
 from release.tables import Table
 from release.verdicts import VERDICTS_FILE, Direction, Outcome, Proved, Verdict, Verdicts, dump
@@ -81,10 +89,14 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What the steps found out: evidence by input, and the drafts of each reply where they are told."""
+    """What the steps found out: evidence by input, and the drafts of each reply where they are told.
+
+    ``rows`` are the texts that master and release were compared over.
+    """
 
     evidence: Mapping[str, Evidence]
     drafts: Mapping[str, Mapping[str, Drafts]] = field(default_factory=dict)
+    rows: tuple[fidelity.Row, ...] = ()
 
 
 def parse_gates(rows: Json, inputs: tuple[str, ...]) -> tuple[Gate, ...]:
@@ -105,9 +117,15 @@ def judge(gate: Gate, found: Found) -> Verdict:
     figure = gate.figure.find(found.evidence)
     if figure is None:
         return _refuse(gate, None, f"{gate.figure} was not measured")
+    if gate.figure.input == FIDELITY and not figure.name.startswith(fidelity.VISION):
+        odd = fidelity.too_good(found.evidence[FIDELITY])
+        if odd:
+            return _fail(gate, figure, f"anomalous: {odd}")
     why = _doubt(gate, figure, found.evidence[gate.figure.input])
     if why:
         return _refuse(gate, figure, why)
+    if gate.relative_to is None and gate.margin is not None:
+        return _hold_mean(gate, figure, found)
     if gate.relative_to is None:
         return _hold(gate, figure, None, figure.value)
     baseline = gate.relative_to.find(found.evidence)
@@ -139,14 +157,15 @@ def gate(inputs: Inputs, params: Params) -> Result:
         for gate in gates
         if gate.margin is not None
         for figure in (gate.figure, gate.relative_to)
-        if figure
+        if figure and figure.input != FIDELITY
     }
     drafts = {name: _read_drafts(name, inputs[name].folder) for name in sorted(paired)}
-    found = Found(evidence=evidence, drafts=drafts)
+    rows = _read_rows(inputs[FIDELITY].folder) if FIDELITY in inputs else ()
+    found = Found(evidence=evidence, drafts=drafts, rows=rows)
     return Result(new={VERDICTS_FILE: dump(judge_all(gates, found)).encode()})
 
 
-GATE = HostStep(gate, revision=2)
+GATE = HostStep(gate, revision=3)
 
 
 def _parse_gate(row: Table, inputs: tuple[str, ...]) -> Gate:
@@ -178,9 +197,18 @@ def _refuse_meaningless(row: Table, gate: Gate) -> None:
     accepts = gate.figure.name.startswith(ACCEPTANCE)
     if accepts and gate.relative_to is None and gate.k is None:
         raise row.error("k", "the draft tokens of the profile that this floor belongs to", "nothing")
-    paired = gate.relative_to is not None and (gate.figure.name, gate.relative_to.name) == (LENGTH, LENGTH)
-    if gate.margin is not None and not (paired and gate.direction is Direction.AT_LEAST and gate.margin > 0):
-        raise row.error("margin", f"at_least of one {LENGTH} relative to another", f"{gate.margin:g}")
+    if gate.margin is not None and not (gate.margin > 0 and _has_interval(gate)):
+        texts = ", ".join(f"{FIDELITY}.{name}" for name in fidelity.INTERVALS)
+        wanted = f"at_least of one {LENGTH} relative to another, or {texts}"
+        raise row.error("margin", wanted, f"{gate.margin:g}")
+
+
+def _has_interval(gate: Gate) -> bool:
+    """Tell whether there is something to resample for what the gate holds."""
+    if gate.relative_to is None:
+        return gate.figure.input == FIDELITY and fidelity.has_interval(gate.figure.name)
+    paired = (gate.figure.name, gate.relative_to.name) == (LENGTH, LENGTH)
+    return paired and gate.direction is Direction.AT_LEAST
 
 
 def _parse_figure(row: Table, key: str, inputs: tuple[str, ...]) -> Figure:
@@ -260,17 +288,39 @@ def _hold_interval(gate: Gate, figure: Measurement, baseline: Measurement, found
         interval = ratio_interval(ours, theirs)
     except ValueError as error:
         return _refuse(gate, figure, f"the replies give no interval: {error}")
-    bounds = f"between {interval.low:.3f} and {interval.high:.3f} over {interval.prompts} prompts"
+    return _bounded(gate, _hold(gate, figure, baseline, interval.low), interval, "prompts")
+
+
+def _hold_mean(gate: Gate, figure: Measurement, found: Found) -> Verdict:
+    """Hold the bound of a mean over texts that lies on the wrong side."""
+    try:
+        interval = fidelity.interval_of(figure.name, found.rows)
+    except ValueError as error:
+        return _refuse(gate, figure, f"the texts give no interval: {error}")
+    end = interval.low if gate.direction is Direction.AT_LEAST else interval.high
+    return _bounded(gate, _hold(gate, figure, None, end), interval, "texts")
+
+
+def _bounded(gate: Gate, plain: Verdict, interval: Interval, of: str) -> Verdict:
+    """Add the interval to a verdict; one that is wider than the margin decides nothing."""
+    assert gate.margin is not None, "the caller asked"
+    measured, _, wanted = plain.sentence.rpartition(", wanted ")
+    digits = ".3f" if gate.relative_to is not None else ".4g"
+    bounds = f"between {interval.low:{digits}} and {interval.high:{digits}} over {interval.prompts} {of}"
     wide = interval.width > gate.margin
     inconclusive = f", inconclusive: wider than {gate.margin:g}" if wide else ""
-    plain = _hold(gate, figure, baseline, interval.low)
-    sentence = f"{_measured(gate, figure, baseline)}, {bounds}{inconclusive}, wanted {_wanted(gate)}"
     return replace(
         plain,
         outcome=Outcome.FAIL if wide else plain.outcome,
         interval=(interval.low, interval.high),
-        sentence=sentence,
+        sentence=f"{measured}, {bounds}{inconclusive}, wanted {wanted}",
     )
+
+
+def _fail(gate: Gate, figure: Measurement, why: str) -> Verdict:
+    plain = _hold(gate, figure, None, figure.value)
+    sentence = f"{_measured(gate, figure, None)}, {why}, wanted {_wanted(gate)}"
+    return replace(plain, outcome=Outcome.FAIL, sentence=sentence)
 
 
 def _measured(gate: Gate, figure: Measurement, baseline: Measurement | None) -> str:
@@ -282,7 +332,8 @@ def _measured(gate: Gate, figure: Measurement, baseline: Measurement | None) -> 
 
 
 def _wanted(gate: Gate) -> str:
-    bound = " for the lower 95 % bound" if gate.margin is not None else ""
+    side = "lower" if gate.direction is Direction.AT_LEAST else "upper"
+    bound = f" for the {side} 95 % bound" if gate.margin is not None else ""
     slack = f" within {gate.tolerance:.0%}" if gate.tolerance else ""
     return f"{gate.direction.words} {gate.threshold:g}{slack}{bound}"
 
@@ -294,6 +345,13 @@ def _read_drafts(name: str, folder: Path) -> Mapping[str, Drafts]:
         raise ConfigError(f"{name}/{REPLIES_FILE}: expected replies, got no such file") from error
     except ValueError as error:
         raise ConfigError(f"{name}/{error}") from error
+
+
+def _read_rows(folder: Path) -> tuple[fidelity.Row, ...]:
+    try:
+        return fidelity.read_rows(folder)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{FIDELITY}/{fidelity.ROWS_FILE}: {error}") from error
 
 
 def _read(name: str, folder: Path) -> Evidence:

@@ -12,7 +12,7 @@ from release.digest import Json
 from release.images import Image
 from release.lock import UNRESOLVED, Lock
 from release.plan import Graph
-from release.recipe import CHECKS, Recipe
+from release.recipe import CHECKS, FIDELITY, TEXTS, Recipe
 
 KINDS = ("nvfp4", "master")
 CPU_VARIANT = "cpu"
@@ -53,6 +53,7 @@ def graph(
             _prove(wanted),
             _smoke("nvfp4", wanted.serve_nvfp4, wanted),
             _smoke("master", wanted.serve_master, wanted),
+            *_fidelity(wanted),
             _gate(wanted),
             *(_card(kind, wanted, lock, version, machine) for kind in KINDS),
             *(_sbom(kind, wanted, lock, images, version) for kind in KINDS),
@@ -110,10 +111,36 @@ def _gate(wanted: Recipe) -> Step:
     return Step(
         name="gate",
         does="gate",
-        inputs={name: name for name in ("prove", "smoke-nvfp4", "smoke-master")},
+        inputs=_same("prove", *measured(wanted)),
         params={"gates": [dict(row) for row in wanted.gates]},
         check="gates",
     )
+
+
+def measured(wanted: Recipe) -> tuple[str, ...]:
+    """Return the steps whose evidence is measured, and held against gates."""
+    return ("smoke-nvfp4", "smoke-master", *(step.name for step in _fidelity(wanted)))
+
+
+def _same(*names: str) -> dict[str, str]:
+    """Return inputs that are called as the steps that they come from."""
+    return {name: name for name in names}
+
+
+def _fidelity(wanted: Recipe) -> tuple[Step, ...]:
+    """Return the step that holds the release against its master, nothing where the recipe has no texts."""
+    if wanted.fidelity is None:
+        return ()
+    inputs = {"master": "configure-master", "nvfp4": "configure-nvfp4", "rows": TEXTS}
+    step = Step(
+        name=FIDELITY,
+        does=FIDELITY,
+        image="quantize",
+        inputs=inputs,
+        params=dict(wanted.fidelity),
+        measures=True,
+    )
+    return (step,)
 
 
 def _soak(wanted: Recipe, minutes: int) -> tuple[Step, Step]:
@@ -194,7 +221,7 @@ def _card(kind: str, wanted: Recipe, lock: Lock, version: str, machine: Mapping[
             "tree": f"configure-{kind}",
             "sibling": f"configure-{_other(kind)}",
             "templates": "templates",
-            **{name: name for name in ("calibrate", "prove", "gate", "smoke-nvfp4", "smoke-master")},
+            **_same("calibrate", "prove", "gate", *measured(wanted)),
         },
         params={
             **_names(kind, wanted, version),
@@ -216,7 +243,7 @@ def _report(wanted: Recipe, lock: Lock, version: str, machine: Mapping[str, str]
         does="report",
         inputs={
             "templates": "templates",
-            **{name: name for name in ("prove", "gate", "smoke-nvfp4", "smoke-master")},
+            **_same("prove", "gate", *measured(wanted)),
         },
         params={
             "title": wanted.repos.nvfp4,
@@ -260,7 +287,7 @@ def _assemble(kind: str, wanted: Recipe, lock: Lock, version: str) -> Step:
             "card": f"card-{kind}",
             "sbom": f"sbom-{kind}",
             "report": "report",
-            **{name: name for name in ("calibrate", "prove", "gate", "smoke-nvfp4", "smoke-master")},
+            **_same("calibrate", "prove", "gate", *measured(wanted)),
         },
         params={**_names(kind, wanted, version), "recipe": wanted.name, "lock": lock.digest},
     )

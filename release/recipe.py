@@ -27,6 +27,8 @@ CHECKPOINTS = ("base", "master")
 SOURCES = (*CHECKPOINTS, "calibration", "prompts", "chat_template", "templates")
 CHECKS = "checks"
 """A source that a recipe may leave out: then the card's words on the API are not measured."""
+TEXTS, FIDELITY = "texts", "fidelity"
+"""Another, and the table beside it: texts over which the release is held against its master."""
 
 
 UNNAMED = "your-namespace"
@@ -74,6 +76,7 @@ class Recipe:
     exporter: str
     max_shard_size: str
     calibrate: Mapping[str, Json]
+    fidelity: Mapping[str, Json] | None
     sampling: Mapping[str, Json]
     serve_nvfp4: Mapping[str, Json]
     serve_master: Mapping[str, Json]
@@ -126,6 +129,7 @@ def load(folder: Path, namespace: str = "") -> Recipe:
         exporter=_one_of(quantize, "exporter", ("stream", "modelopt")),
         max_shard_size=quantize.take("max_shard_size", str),
         calibrate=_calibrate(table.take_table("calibrate")),
+        fidelity=_fidelity(table),
         sampling=_sampling(table.take_table("sampling")),
         serve_nvfp4=serve_nvfp4,
         serve_master=serve_master,
@@ -137,6 +141,8 @@ def load(folder: Path, namespace: str = "") -> Recipe:
     quantize.done()
     table.done()
     _check_base(recipe, table)
+    if (recipe.fidelity is None) is (TEXTS in recipe.sources):
+        raise table.error(FIDELITY, f"a table beside sources.{TEXTS}, or neither", "one of them")
     return recipe
 
 
@@ -194,7 +200,8 @@ def _repos(table: Table, namespace: str) -> Repos:
 
 
 def _sources(table: Table) -> Mapping[str, str]:
-    names = (*SOURCES, *((CHECKS,) if CHECKS in table.keys() else ()))  # noqa: SIM118 - a Table is no dict
+    given = table.keys()
+    names = (*SOURCES, *(name for name in (CHECKS, TEXTS) if name in given))
     sources = {name: table.take(name, str) for name in names}
     table.done()
     for name, source in sources.items():
@@ -241,6 +248,19 @@ def _calibrate(table: Table) -> Mapping[str, Json]:
     params: dict[str, Json] = {key: table.take(key, int) for key in ("samples", "max_seq_len")}
     params["rows_license"] = table.take("rows_license", str)
     params["slow_linear_attention"] = table.take("slow_linear_attention", bool, False)
+    table.done()
+    return params
+
+
+def _fidelity(whole: Table) -> Mapping[str, Json] | None:
+    if FIDELITY not in whole.keys():  # noqa: SIM118 - a Table is no dict
+        return None
+    table = whole.take_table(FIDELITY)
+    params: dict[str, Json] = {
+        "max_seq_len": table.take("max_seq_len", int),
+        "rows_license": table.take("rows_license", str),
+        "slow_linear_attention": table.take("slow_linear_attention", bool, False),
+    }
     table.done()
     return params
 

@@ -3,7 +3,8 @@
     python -m recipes.tiny.rows
 
 writes calibration.jsonl (what the model is calibrated on), prompts.jsonl (the pinned acceptance
-battery) and checks.jsonl (functional checks with the property that a reply must have).
+battery), checks.jsonl (functional checks with the property that a reply must have) and
+fidelity.jsonl (whole dialogues, over which the quantized model is held against its master).
 """
 
 # ruff: noqa: S311, T201 - a seeded generator is what pinned rows need; a script prints
@@ -22,6 +23,9 @@ BATTERY_ROWS_PER_DOMAIN = 6
 CHECK_ROWS_PER_KIND = 8
 STOP: dict[str, Json] = {"finish_reason": "stop", "max_tokens": 128}
 ROWS_PER_CALIBRATION_DOMAIN = 4
+FIDELITY_ROWS_PER_DOMAIN = 4
+# What the rows of a domain are to a reader of the figures; the others keep their names.
+FIDELITY_NAMES = {"arithmetic": "math", "tool_call": "tools", "prose": "chat"}
 CALIBRATION_DOMAINS = tuple(name for name in DOMAINS if name != "tool_answer")  # tool_call covers the tools
 
 
@@ -68,9 +72,27 @@ def check_rows() -> list[dict[str, Json]]:
     return rows
 
 
+def fidelity_rows() -> list[dict[str, Json]]:
+    """Return whole dialogues that no training or calibration saw, and the prose of some as plain text."""
+    rows: list[dict[str, Json]] = []
+    for domain in CALIBRATION_DOMAINS:
+        name = FIDELITY_NAMES.get(domain, domain)
+        for i, dialogue in enumerate(_distinct("prompts", domain, FIDELITY_ROWS_PER_DOMAIN)):
+            messages: list[Json] = [*dialogue.messages, dialogue.reply]
+            rows.append({"id": f"{name}-{i}", "domain": name, "messages": messages, **_mode(dialogue)})
+    for i, dialogue in enumerate(_distinct("checks", "prose", FIDELITY_ROWS_PER_DOMAIN)):
+        rows.append({"id": f"text-{i}", "domain": "text", "text": dialogue.reply["content"]})
+    return rows
+
+
 def write_files(out: Path) -> None:
-    """Write the three files, one JSON object a line."""
-    files = {"calibration": calibration_rows(), "prompts": prompt_rows(), "checks": check_rows()}
+    """Write the files, one JSON object a line."""
+    files = {
+        "calibration": calibration_rows(),
+        "prompts": prompt_rows(),
+        "checks": check_rows(),
+        "fidelity": fidelity_rows(),
+    }
     for name, rows in files.items():
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")

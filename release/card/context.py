@@ -14,6 +14,7 @@ from recipes.formats.serving.budget import Floors
 from recipes.formats.serving.kernel import arithmetic
 from release.card.architecture import Architecture, Quantization
 from release.card.facts import CardFacts, DraftHead
+from release.card.fidelity import Fidelity, read_fidelity
 from release.card.figures import MASTER, NVFP4, Figure, How, Row, hows, required, rows
 from release.card.ledger import Ledger
 from release.card.licences import Licensed, closure
@@ -115,6 +116,7 @@ class Context:
     calibration: CalibrationLine | Unmeasured
     performance: tuple[Row, ...]
     acceptance: Mapping[str, Figure]
+    fidelity: Fidelity
     machine: tuple[tuple[str, str], ...]
     gates: tuple[Verdict, ...]
     proofs: tuple[Proved, ...]
@@ -164,6 +166,7 @@ def build(target: Target, facts: CardFacts, found: Found, machine: Machine) -> C
         calibration=_calibration(found.calibration) if found.calibration else UNMEASURED,
         performance=rows(found.evidence[NVFP4], found.evidence["smoke-master"]),
         acceptance=required(found.evidence, draft=target.draft),
+        fidelity=read_fidelity(found.evidence.get("fidelity")),
         machine=_machine(found.evidence[NVFP4], target),
         gates=tuple(_escaped(gate) for gate in found.verdicts.gates),
         proofs=tuple(_escaped_proof(proof) for proof in found.verdicts.proofs),

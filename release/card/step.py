@@ -40,6 +40,7 @@ from release.tables import Table
 from release.verdicts import VERDICTS_FILE
 
 REPLIES_FILE = "replies.jsonl"
+FIDELITY = "fidelity"
 LICENSE_FILE = "LICENSE"
 LICENSE_TEXT = "Apache-2.0"
 PARAMS_FILE = Path("params")
@@ -138,7 +139,10 @@ def _found(inputs: Inputs, target: Target, profile: Params) -> Found:
     draft = target.draft
     try:
         return Found(
-            evidence={name: _evidence(inputs, name, draft=draft) for name in ("prove", NVFP4, MASTER)},
+            evidence={
+                name: _evidence(inputs, name, draft=draft)
+                for name in ("prove", NVFP4, MASTER, *(name for name in (FIDELITY,) if name in inputs))
+            },
             verdicts=_verdicts(inputs, draft=draft),
             architecture=None if _lacks(inputs, "tree", draft) else _architecture(inputs),
             quantization=_quantization(inputs, target),

@@ -30,6 +30,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import hf_raise_for_status
 
+from recipes.formats.safetensors import Tensor
 from release.errors import GraftsmithError, NetworkError, PublishError
 from release.hub.calls import CallJournal
 from release.hub.files import RemoteFile
@@ -149,6 +150,18 @@ class Client:
             lambda: self.api.get_safetensors_metadata(repo, revision=revision),
         )
         return {name for header in found.files_metadata.values() for name in header.tensors}
+
+    def headers(self, repo: str, revision: str) -> dict[str, Tensor]:
+        """Return every tensor of the headers, which are read by ranges; offsets are those in its file."""
+        found = self._ask(
+            f"read the headers of {repo}",
+            lambda: self.api.get_safetensors_metadata(repo, revision=revision),
+        )
+        return {
+            name: Tensor(name, told.dtype, tuple(told.shape), *told.data_offsets)
+            for header in found.files_metadata.values()
+            for name, told in header.tensors.items()
+        }
 
     def send_blobs(self, repo: str, additions: Sequence[CommitOperationAdd]) -> None:
         """Send the large files that the Hub does not have: before each try it says which."""

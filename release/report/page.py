@@ -21,6 +21,7 @@ from release.digest import Json
 from release.errors import ConfigError
 from release.hoststep import HostStep, Inputs, Params, Result
 from release.report import plots
+from release.report.fidelity import Fidelity, read_fidelity
 from release.report.terminal import size
 from release.tables import Table
 from release.verdicts import VERDICTS_FILE, Verdicts
@@ -32,6 +33,7 @@ SPEED_FILE = "throughput.svg"
 TEMPLATE = "report.html.jinja"
 LEDGER_FILE = "ledger.json"
 MEMORY_FILE = "memory.jsonl"
+FIDELITY = "fidelity"
 TREES = (("nvfp4", "NVFP4"), ("master", "BF16"))
 GB = 1e9
 
@@ -67,6 +69,7 @@ class Page:
     domains: str
     speed: str
     latency: str
+    fidelity: Fidelity | None
     figures: tuple[tuple[str, str, str, str, str], ...]
     memory: tuple[Memory, ...]
     picture: str
@@ -110,6 +113,7 @@ def _page(inputs: Inputs, params: Params) -> Page:
         domains=_acceptance(smokes, "acceptance_length.", "tokens a draft"),
         speed=_against_load(smokes, "output_tokens_per_second_c", "tokens/s"),
         latency=_against_load(smokes, "itl_ms_median_c", "ms"),
+        fidelity=read_fidelity(_evidence(inputs, FIDELITY) if FIDELITY in inputs else None),
         figures=tuple(_figures(smokes)),
         memory=tuple(_memory(inputs[f"smoke-{kind}"].folder, name) for kind, name in TREES),
         picture=_picture(inputs["prove"].folder / PICTURE_FILE),

@@ -21,7 +21,7 @@ from release.realize import Done
 from release.recipe import source_path
 from release.store import Realization
 
-PLAIN = ("recipe.toml", "prompts.jsonl", "checks.jsonl", "calibration.jsonl")
+PLAIN = ("recipe.toml", "prompts.jsonl", "checks.jsonl", "fidelity.jsonl", "calibration.jsonl")
 
 
 def make(folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """Assemble: which files a release holds, and that anybody can check them."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -30,6 +31,7 @@ FILES = {
     "report": ("report.html", "acceptance-positions.svg", "acceptance-domains.svg", "throughput.svg"),
     "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
+    "fidelity": ("evidence.json", "rows.jsonl", "worst.jsonl"),
     "calibrate": ("calibration.json", "evidence.json"),
 }
 
@@ -69,6 +71,14 @@ def test_evidence_stands_by_its_step(tmp_path: Path) -> None:
     assert taken["evidence/gate/verdicts.json"].input == "gate"
     assert "evidence/calibrate/calibration.json" in taken and "evidence/prove/ledger.svg" in taken
     assert "evidence/smoke-master/replies.jsonl" in taken
+    assert "evidence/fidelity/worst.jsonl" in taken
+
+
+def test_a_line_without_texts_is_released_without_their_evidence(tmp_path: Path) -> None:
+    inputs = {name: given for name, given in _inputs(tmp_path).items() if name != "fidelity"}
+    result = ASSEMBLE.function(inputs, PARAMS)
+    assert not [path for path in result.taken if "fidelity" in path]
+    assert "fidelity" not in json.loads(result.new["release.json"])["evidence"]
 
 
 def test_the_master_repo_holds_no_calibration(tmp_path: Path) -> None:

@@ -14,16 +14,17 @@ import numpy as np
 import torch
 import transformers
 
+from recipes.chats.rows import ROWS_FILE, Row, read_rows
+from recipes.chats.tokens import Tokens
 from recipes.formats import calibration, evidence, nvfp4
 from recipes.formats.calibration import Calibration, Range
 from recipes.formats.master import Master, open_master
 from recipes.formats.precision import Precision, read_precision
 from recipes.formats.step import Exit, StepError, Workdir
 from recipes.formats.unfinished import folder_of_this_boot
-from recipes.steps.calibrate.decoder import Decoder
-from recipes.steps.calibrate.layerwise import Peaks, measure
-from recipes.steps.calibrate.rows import ROWS_FILE, Row, read_rows
-from recipes.steps.calibrate.tokens import tokenize
+from recipes.layerwise.decoder import Decoder
+from recipes.layerwise.kernels import linear_attention_kernels
+from recipes.steps.calibrate.peaks import Peaks, measure
 
 LAYERS = "layers"
 
@@ -35,7 +36,8 @@ def main(work: Workdir) -> None:
     licence = str(work.param("rows_license", str))
     rows = read_rows(work.input("rows") / ROWS_FILE, samples)
     master = open_master(work.input("master"))
-    batches = [tokens[:length] for tokens in tokenize(work, rows)]
+    tokens = Tokens(work.input("master"), work.input("chat_template"))
+    batches = [tokens.of_chat(row)[:length] for row in rows]
     ranges, facts = _measured(work, master, batches, precision)
     result = Calibration(
         ranges=ranges,
@@ -56,7 +58,7 @@ def _measured(
     if not precision.packs_activations:
         return (), {"device": "none: activations stay BF16, and need no range"}
     decoder = Decoder(master, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    kernels = _kernels(decoder, allowed=bool(work.param("slow_linear_attention", bool)))
+    kernels = linear_attention_kernels(decoder, allowed=bool(work.param("slow_linear_attention", bool)))
     peaks = measure(decoder, batches, folder_of_this_boot(work, LAYERS))
     ranges = tuple(_ranges(peaks, master, precision))
     return ranges, _facts(ranges, kernels)
@@ -67,22 +69,6 @@ def _positive(work: Workdir, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise StepError(f"params.json: {name}: expected a number above 0, got {value}", Exit.CONFIG)
     return value
-
-
-def _kernels(decoder: Decoder, *, allowed: bool) -> str:
-    """Say what linear attention runs on. Raises StepError for slow code on a GPU, unless ``allowed``.
-
-    On a CPU there is nothing else: the fast kernels are written for GPUs.
-    """
-    slow = decoder.slow_kernels()
-    if slow and decoder.device.type == "cuda" and not allowed:
-        raise StepError(
-            f"linear attention would run as plain torch code on this GPU ({', '.join(slow)}): many times "
-            "slower, and rounded otherwise than in an engine. Lock flash-linear-attention and causal-conv1d "
-            "in the image, or set slow_linear_attention = true in the recipe's [calibrate]",
-            Exit.ENVIRONMENT,
-        )
-    return "plain torch" if slow else "flash-linear-attention and causal-conv1d"
 
 
 def _ranges(peaks: Peaks, master: Master, precision: Precision) -> Iterator[Range]:

@@ -38,6 +38,7 @@ MADE: Mapping[str, tuple[str, ...]] = {
     "gate": ("verdicts.json",),
     "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
+    "fidelity": ("evidence.json", "rows.jsonl", "worst.jsonl"),
     "card-nvfp4": ("README.md", "LICENSE", "NOTICE"),
     "card-master": ("README.md", "LICENSE", "NOTICE"),
     "report": ("report.html", "acceptance-positions.svg", "acceptance-domains.svg", "throughput.svg"),

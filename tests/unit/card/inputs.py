@@ -137,6 +137,7 @@ class Case:
     calibration: Calibration = field(default_factory=lambda: CALIBRATION)
     extra_flags: list[str] = field(default_factory=list)
     lineage: Json = field(default_factory=lambda: LINEAGE)
+    fidelity: bool = True
     how: str = "1 + accepted / drafts over 812 drafts in 36 replies"
     gates: list[Json] = field(
         default_factory=lambda: [
@@ -165,7 +166,9 @@ class Case:
         judged = {name: shown(root / name) for name in ("prove", "smoke-nvfp4", "smoke-master")}
         for name, data in GATE.function(judged, {"gates": self.gates}).new.items():
             write(root / "gate" / name, data.decode())
-        names = (*judged, "gate", "calibrate", "tree", "sibling")
+        names = (*judged, "gate", "calibrate", "tree", "sibling", *(["fidelity"] if self.fidelity else []))
+        if self.fidelity:
+            write(root / "fidelity/evidence.json", evidence.dump(compared()))
         return {**{name: shown(root / name) for name in names}, "templates": shown(TEMPLATES)}
 
     def _proved(self) -> Evidence:
@@ -200,6 +203,32 @@ class Case:
                 "speculative_tokens": 2,
             },
         )
+
+
+def compared() -> Evidence:
+    """Return what master and release were compared to, over two domains."""
+    figures = {
+        "kl_mean": (0.0312, "nats/token"),
+        "kl_median": (0.0041, "nats/token"),
+        "kl_p99": (0.61, "nats/token"),
+        "top1_agreement": (0.9421, "share"),
+        "perplexity_master": (6.11, ""),
+        "perplexity_nvfp4": (6.23, ""),
+        "perplexity_ratio": (1.0196, "share"),
+    }
+    measured = [
+        Measurement(
+            name=f"{name}.{domain}" if domain else name, value=value * more, unit=unit, n=n, how="4541 texts"
+        )
+        for domain, more, n in (("", 1.0, 4541), ("code", 0.5, 2000), ("german", 1.25, 2541))
+        for name, (value, unit) in figures.items()
+    ]
+    tower = Measurement(name="vision_relative_error", value=0.0, unit="share", n=4, how="4 images")
+    stretches = [{"from": 0, "kl": 0.07, "n": 16}, {"from": 64, "kl": 0.02, "n": 200}]
+    return Evidence(
+        measurements=(*measured, tower),
+        facts={"computed_as": "W4A4", "kl_by_position": {"code": stretches, "german": stretches}},
+    )
 
 
 def params(kind: str) -> dict[str, Json]:

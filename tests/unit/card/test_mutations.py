@@ -18,6 +18,7 @@ FILES = (
     "smoke-nvfp4/evidence.json",
     "smoke-master/evidence.json",
     "gate/verdicts.json",
+    "fidelity/evidence.json",
     "calibrate/calibration.json",
     "tree/config.json",
 )
@@ -34,6 +35,8 @@ NOT_SAID = (
     "groups.*.input_scale",
     # Which seeds were drawn stands in the evidence; no reader repeats the draw from a card.
     "facts.profile.sampling.seed",
+    # The change stands there in percent, and the plot on the report.
+    "facts.kl_by_position.*.*.*",
     # A gate holds its floor against it; the card's command says the profile's own.
     "facts.speculative_tokens",
     # How tensors of one kind divide into dtypes: the card names the dtypes and the sum.

@@ -57,6 +57,15 @@ def test_gates_proofs_figures_bytes_and_provenance_are_on_it(tmp_path: Path) -> 
     assert text.count("<svg") >= 3
 
 
+def test_the_divergence_stands_as_a_table_and_two_plots_or_as_not_measured(tmp_path: Path) -> None:
+    text = page(tmp_path / "with")
+    part = text[text.index("<h2>Fidelity") : text.index("<h2>Speed")]
+    assert "<td>0.0312</td>" in part and "<td>94.21%</td>" in part and "<td>+1.96%</td>" in part
+    assert part.count("<svg") == 2 and "log2 of the tokens before" in part
+    bare = page(tmp_path / "without", Case(fidelity=False))
+    assert "not measured" in bare[bare.index("<h2>Fidelity") : bare.index("<h2>Speed")]
+
+
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
     text = page(tmp_path)
     assert not re.search(r"(src|href)=(?!\"data:image/svg)|url\(|@import|<script", text)

@@ -110,12 +110,12 @@ import torch
 from pathlib import Path
 from recipes.formats.master import open_master
 from recipes.formats.step import StepError
-from recipes.steps.calibrate.decoder import Decoder
-from recipes.steps.calibrate.main import _kernels
+from recipes.layerwise.decoder import Decoder
+from recipes.layerwise.kernels import linear_attention_kernels
 decoder = Decoder(open_master(Path("recipes/tiny/master")), torch.device("cuda"))
-print(_kernels(decoder, allowed=True))
+print(linear_attention_kernels(decoder, allowed=True))
 try:
-    _kernels(decoder, allowed=False)
+    linear_attention_kernels(decoder, allowed=False)
 except StepError as error:
     print(int(error.code), error)
 """

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from recipes.chats.rows import read_rows
 from recipes.formats.master import open_master, require_bf16
 from recipes.formats.precision import Precision, parse_precision
 from recipes.formats.step import StepError
-from recipes.steps.calibrate.rows import read_rows
 from recipes.steps.quantize.modelopt.rules import quant_config
 from tests.unit.steps.scratch import PRECISION
 from tests.unit.steps.synthetic import build_sources, rewrite

@@ -39,13 +39,14 @@ def read_rows(path: Path, count: int) -> list[Row]:
     if len(lines) < count:
         raise StepError(f"{path.name}: expected {count} rows, got {len(lines)}; lower samples", Exit.CONFIG)
     try:
-        rows = [_parse(line, f"{path.name}:{number}") for number, line in enumerate(lines[:count], 1)]
+        rows = [parse_row(line, f"{path.name}:{number}") for number, line in enumerate(lines[:count], 1)]
     except ValueError as error:
         raise StepError(str(error), Exit.CONFIG) from error
     return rows
 
 
-def _parse(line: str, where: str) -> Row:
+def parse_row(line: str, where: str) -> Row:
+    """Parse one line of a file of chats. Raises ValueError naming ``where``."""
     data = strict_json.loads_table(line, where)
     name, messages = data.get("id"), _tables(data.get("messages"), f"{where}: messages")
     if not isinstance(name, str) or not messages:

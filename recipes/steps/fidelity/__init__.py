@@ -1,0 +1,1 @@
+"""Hold the quantized release against its master: next-token distributions and the vision tower's output."""

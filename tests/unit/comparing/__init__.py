@@ -1,0 +1,1 @@
+"""Two repos held against each other."""
