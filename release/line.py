@@ -227,7 +227,7 @@ def executor(line: Line, here: Site, listener: Listener, cache: Remote | None = 
     guarded = Guarded(inner=engine, floors=line.recipe.smoke.floors)
 
     def runner_of(step: Step) -> Runner:
-        if step.does == pipeline.SERVES:
+        if step.does in pipeline.SERVES:
             return guarded
         return engine if step.image else host
 

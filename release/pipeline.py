@@ -12,12 +12,12 @@ from release.digest import Json
 from release.images import Image
 from release.lock import UNRESOLVED, Lock
 from release.plan import Graph
-from release.recipe import CHECKS, Recipe
+from release.recipe import CHECKS, SANITY, Recipe
 
 IMAGES = ("quantize", "serve")
 KINDS = ("nvfp4", "master")
 CPU_VARIANT = "cpu"
-SERVES = "smoke"
+SERVES = ("smoke", SANITY)
 """What a step does that starts a model server, and runs under the memory guard."""
 
 
@@ -44,6 +44,7 @@ def graph(
             _prove(wanted),
             _smoke("nvfp4", wanted.serve_nvfp4, wanted),
             _smoke("master", wanted.serve_master, wanted),
+            *_sanity(wanted),
             _gate(wanted),
             *(_card(kind, wanted, lock, version, machine) for kind in KINDS),
             *(_sbom(kind, wanted, images, version) for kind in KINDS),
@@ -101,7 +102,7 @@ def _gate(wanted: Recipe) -> Step:
     return Step(
         name="gate",
         does="gate",
-        inputs={name: name for name in ("prove", "smoke-nvfp4", "smoke-master")},
+        inputs={name: name for name in ("prove", "smoke-nvfp4", "smoke-master", *_asked(wanted))},
         params={"gates": [dict(row) for row in wanted.gates]},
         check="gates",
     )
@@ -133,7 +134,7 @@ def _configure(kind: str, wanted: Recipe, *, quantized: bool) -> Step:
 def _smoke(kind: str, serve: Mapping[str, Json], wanted: Recipe) -> Step:
     return Step(
         name=f"smoke-{kind}",
-        does=SERVES,
+        does="smoke",
         image="serve",
         inputs={
             "tree": f"configure-{kind}",
@@ -156,6 +157,34 @@ def _smoke(kind: str, serve: Mapping[str, Json], wanted: Recipe) -> Step:
     )
 
 
+def _sanity(wanted: Recipe) -> tuple[Step, ...]:
+    """Return the steps that ask both trees, none where the recipe asks nothing."""
+    serves = {"nvfp4": wanted.serve_nvfp4, "master": wanted.serve_master}
+    return tuple(
+        Step(
+            name=name,
+            does=SANITY,
+            image="serve",
+            inputs={"tree": f"configure-{kind}", SANITY: SANITY},
+            params={
+                "serve": dict(serves[kind]),
+                "sampling": dict(wanted.sampling),
+                SANITY: dict(wanted.sanity),
+                "startup_timeout_s": wanted.smoke.startup_timeout_s,
+                "request_timeout_s": wanted.smoke.request_timeout_s,
+            },
+            measures=True,
+            timeout_s=1800,
+        )
+        for kind, name in zip(KINDS, _asked(wanted), strict=False)
+    )
+
+
+def _asked(wanted: Recipe) -> tuple[str, ...]:
+    """Return the names of the sanity steps."""
+    return tuple(f"{SANITY}-{kind}" for kind in KINDS) if wanted.sanity else ()
+
+
 def _card(kind: str, wanted: Recipe, lock: Lock, version: str, machine: Mapping[str, str]) -> Step:
     return Step(
         name=f"card-{kind}",
@@ -164,7 +193,10 @@ def _card(kind: str, wanted: Recipe, lock: Lock, version: str, machine: Mapping[
             "tree": f"configure-{kind}",
             "sibling": f"configure-{_other(kind)}",
             "templates": "templates",
-            **{name: name for name in ("calibrate", "prove", "gate", "smoke-nvfp4", "smoke-master")},
+            **{
+                name: name
+                for name in ("calibrate", "prove", "gate", "smoke-nvfp4", "smoke-master", *_asked(wanted))
+            },
         },
         params={
             **_names(kind, wanted, version),
@@ -184,7 +216,7 @@ def _report(wanted: Recipe, lock: Lock, version: str, machine: Mapping[str, str]
         does="report",
         inputs={
             "templates": "templates",
-            **{name: name for name in ("prove", "gate", "smoke-nvfp4", "smoke-master")},
+            **{name: name for name in ("prove", "gate", "smoke-nvfp4", "smoke-master", *_asked(wanted))},
         },
         params={
             "title": wanted.repos.nvfp4,
@@ -222,7 +254,10 @@ def _assemble(kind: str, wanted: Recipe, lock: Lock, version: str) -> Step:
             "card": f"card-{kind}",
             "sbom": f"sbom-{kind}",
             "report": "report",
-            **{name: name for name in ("calibrate", "prove", "gate", "smoke-nvfp4", "smoke-master")},
+            **{
+                name: name
+                for name in ("calibrate", "prove", "gate", "smoke-nvfp4", "smoke-master", *_asked(wanted))
+            },
         },
         params={**_names(kind, wanted, version), "recipe": wanted.name, "lock": lock.digest},
     )

@@ -153,7 +153,7 @@ def _count(line: Line, planned: Sequence[Planned], terminal: Terminal) -> None:
         return
     counted = budget.byte_budget(line.recipe, folders)
     terminal.say(f"  {_bytes(counted)}")
-    if any(item.step.does == SERVES and item.status is not Status.HIT for item in planned):
+    if any(item.step.does in SERVES and item.status is not Status.HIT for item in planned):
         memory = budget.memory_budgets(line.recipe, folders, counted, pool(open_gpus()))
         for kind, need in memory.items():
             budget.require(f"smoke-{kind}", need)

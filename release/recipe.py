@@ -11,6 +11,7 @@ from pathlib import Path
 
 from recipes.formats.params import Table as Params
 from recipes.formats.precision import OPTIONS, Precision, parse_precision
+from recipes.formats.sanity import parse_sanity, refuse_unfit
 from recipes.formats.serving.budget import Floors, parse_floors
 from recipes.formats.serving.profile import parse_serve
 from release.digest import Json
@@ -26,6 +27,8 @@ CHECKPOINTS = ("base", "master")
 SOURCES = (*CHECKPOINTS, "calibration", "prompts", "chat_template", "templates")
 CHECKS = "checks"
 """A source that a recipe may leave out: then the card's words on the API are not measured."""
+SANITY = "sanity"
+"""A table and a source, both or neither: without them no answers are compared."""
 
 
 UNNAMED = "your-namespace"
@@ -77,6 +80,7 @@ class Recipe:
     serve_nvfp4: Mapping[str, Json]
     serve_master: Mapping[str, Json]
     smoke: Smoke
+    sanity: Mapping[str, Json]
     gates: tuple[Mapping[str, Json], ...]
     card: Mapping[str, Json]
 
@@ -124,12 +128,15 @@ def load(folder: Path) -> Recipe:
         serve_nvfp4=serve_nvfp4,
         serve_master=serve_master,
         smoke=_smoke(table.take_table("smoke")),
+        sanity=_sanity(table.take_table(SANITY, optional=True), serve_nvfp4, serve_master),
         gates=table.take_rows("gates", lambda row: row.take_rest()),
         card=table.take_table("card").take_rest(),
     )
     quantize.done()
     table.done()
     _check_base(recipe, table)
+    if bool(recipe.sanity) != (SANITY in recipe.sources):
+        raise table.error(SANITY, "the table and the source of this name, or neither", "one of them")
     return recipe
 
 
@@ -174,7 +181,7 @@ def _repos(table: Table) -> Repos:
 
 
 def _sources(table: Table) -> Mapping[str, str]:
-    names = (*SOURCES, *((CHECKS,) if CHECKS in table.keys() else ()))  # noqa: SIM118 - a Table is no dict
+    names = (*SOURCES, *(name for name in (CHECKS, SANITY) if name in table.keys()))  # noqa: SIM118 - a Table is no dict
     sources = {name: table.take(name, str) for name in names}
     table.done()
     for name, source in sources.items():
@@ -268,6 +275,18 @@ def _smoke(table: Table) -> Smoke:
     )
     table.done()
     return smoke
+
+
+def _sanity(table: Table, *serves: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return what is asked, empty where the recipe asks nothing; it must fit into both profiles."""
+    values = table.take_rest()
+    try:
+        for serve in serves if values else ():
+            profile = parse_serve(Params(f"{table.file}: serve", serve))
+            refuse_unfit(parse_sanity(Params(f"{table.file}: {table.at}", values)), profile)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return values
 
 
 def _floors(table: Table) -> Floors:

@@ -3,7 +3,8 @@
     python -m recipes.tiny.rows
 
 writes calibration.jsonl (what the model is calibrated on), prompts.jsonl (the pinned acceptance
-battery) and checks.jsonl (functional checks with the property that a reply must have).
+battery) and checks.jsonl (functional checks with the property that a reply must have). The documents of
+sanity/ come from the same split, after those rows.
 """
 
 # ruff: noqa: S311, T201 - a seeded generator is what pinned rows need; a script prints
@@ -15,6 +16,7 @@ import json
 from pathlib import Path
 from random import Random
 
+from recipes.tiny import questions
 from recipes.tiny.corpus import DOMAINS, Dialogue, Json, Message, Split, dialogues
 
 SEED = 20261123
@@ -69,12 +71,13 @@ def check_rows() -> list[dict[str, Json]]:
 
 
 def write_files(out: Path) -> None:
-    """Write the three files, one JSON object a line."""
+    """Write every file, one JSON object a line."""
     files = {"calibration": calibration_rows(), "prompts": prompt_rows(), "checks": check_rows()}
-    for name, rows in files.items():
+    for name, rows in {**files, **questions.rows(_distinct)}.items():
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
         print(f"{name}.jsonl: {len(rows)} rows")
+    (out / questions.HAYSTACK_FILE).write_text("".join(f"{line}\n" for line in questions.haystack()))
 
 
 def _distinct(split: Split, domain: str, count: int) -> list[Dialogue]:
