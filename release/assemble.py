@@ -36,6 +36,12 @@ EVIDENCE = {
     "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
 }
+ASKED = {
+    "sanity-nvfp4": ("evidence.json", "memory.jsonl", "answers.jsonl"),
+    "sanity-master": ("evidence.json", "memory.jsonl", "answers.jsonl"),
+}
+"""Published where the recipe asked the served models."""
+
 CALIBRATION = {"calibrate": ("calibration.json", "evidence.json")}
 """Published with the quantized repo: its weights follow from the master and this."""
 
@@ -56,7 +62,7 @@ def assemble(inputs: Inputs, params: Params) -> Result:
     return Result(new={RECORD_FILE: text, SUMS_FILE: Tree(files).sums().encode()}, taken=taken)
 
 
-ASSEMBLE = HostStep(assemble, revision=3)
+ASSEMBLE = HostStep(assemble, revision=4)
 
 
 def _record(inputs: Inputs, params: Params) -> Record:
@@ -76,7 +82,7 @@ def _record(inputs: Inputs, params: Params) -> Record:
         ),
         lock=table.take("lock", str),
         promised={kind: inputs["tree"].tree.digest, other: sibling},
-        evidence={name: inputs[name].tree.digest for name in sorted(EVIDENCE | CALIBRATION)},
+        evidence={name: inputs[name].tree.digest for name in sorted(EVIDENCE | CALIBRATION | _asked(inputs))},
     )
     table.done()
     return record
@@ -95,12 +101,16 @@ def _whole(inputs: Inputs) -> dict[str, Taken]:
 
 
 def _evidence(inputs: Inputs, kind: str) -> Mapping[str, Taken]:
-    wanted = EVIDENCE | CALIBRATION if kind == "nvfp4" else EVIDENCE
+    wanted = EVIDENCE | _asked(inputs) | (CALIBRATION if kind == "nvfp4" else {})
     for name, paths in wanted.items():
         for path in paths:
             if path not in inputs[name].tree.files:
                 raise ConfigError(f"{name}/{path}: expected evidence, got no such file")
     return {f"evidence/{name}/{path}": Taken(name, path) for name, paths in wanted.items() for path in paths}
+
+
+def _asked(inputs: Inputs) -> dict[str, tuple[str, ...]]:
+    return {name: paths for name, paths in ASKED.items() if name in inputs}
 
 
 def _refuse_unexpected(path: str) -> None:

@@ -18,7 +18,7 @@ from release.digest import Json, Tree
 from release.errors import UsageError
 from release.hoststep import Input
 from release.line import Line
-from release.pipeline import KINDS
+from release.pipeline import KINDS, asked
 from release.report.terminal import Terminal
 from release.store import durable
 
@@ -79,8 +79,9 @@ def _known(line: Line, built: Mapping[str, str]) -> dict[str, Input]:
 
 def _unjudged(recipe: recipes.Recipe, folder: Path) -> Input:
     """Return the verdicts on a release that nobody has measured: each gate says what it wants."""
-    rows = gates.parse_gates([dict(row) for row in recipe.gates], EVIDENCE)
-    judged = gates.judge_all(rows, gates.Found(evidence={name: Evidence() for name in EVIDENCE}))
+    names = (*EVIDENCE, *asked(recipe))
+    rows = gates.parse_gates([dict(row) for row in recipe.gates], names)
+    judged = gates.judge_all(rows, gates.Found(evidence={name: Evidence() for name in names}))
     (folder / verdicts.VERDICTS_FILE).write_text(verdicts.dump(judged))
     return Input(folder, Tree({}))
 

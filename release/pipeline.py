@@ -102,7 +102,7 @@ def _gate(wanted: Recipe) -> Step:
     return Step(
         name="gate",
         does="gate",
-        inputs={name: name for name in ("prove", "smoke-nvfp4", "smoke-master", *_asked(wanted))},
+        inputs={name: name for name in ("prove", "smoke-nvfp4", "smoke-master", *asked(wanted))},
         params={"gates": [dict(row) for row in wanted.gates]},
         check="gates",
     )
@@ -176,11 +176,11 @@ def _sanity(wanted: Recipe) -> tuple[Step, ...]:
             measures=True,
             timeout_s=1800,
         )
-        for kind, name in zip(KINDS, _asked(wanted), strict=False)
+        for kind, name in zip(KINDS, asked(wanted), strict=False)
     )
 
 
-def _asked(wanted: Recipe) -> tuple[str, ...]:
+def asked(wanted: Recipe) -> tuple[str, ...]:
     """Return the names of the sanity steps."""
     return tuple(f"{SANITY}-{kind}" for kind in KINDS) if wanted.sanity else ()
 
@@ -195,7 +195,7 @@ def _card(kind: str, wanted: Recipe, lock: Lock, version: str, machine: Mapping[
             "templates": "templates",
             **{
                 name: name
-                for name in ("calibrate", "prove", "gate", "smoke-nvfp4", "smoke-master", *_asked(wanted))
+                for name in ("calibrate", "prove", "gate", "smoke-nvfp4", "smoke-master", *asked(wanted))
             },
         },
         params={
@@ -216,7 +216,7 @@ def _report(wanted: Recipe, lock: Lock, version: str, machine: Mapping[str, str]
         does="report",
         inputs={
             "templates": "templates",
-            **{name: name for name in ("prove", "gate", "smoke-nvfp4", "smoke-master", *_asked(wanted))},
+            **{name: name for name in ("prove", "gate", "smoke-nvfp4", "smoke-master", *asked(wanted))},
         },
         params={
             "title": wanted.repos.nvfp4,
@@ -256,7 +256,7 @@ def _assemble(kind: str, wanted: Recipe, lock: Lock, version: str) -> Step:
             "report": "report",
             **{
                 name: name
-                for name in ("calibrate", "prove", "gate", "smoke-nvfp4", "smoke-master", *_asked(wanted))
+                for name in ("calibrate", "prove", "gate", "smoke-nvfp4", "smoke-master", *asked(wanted))
             },
         },
         params={**_names(kind, wanted, version), "recipe": wanted.name, "lock": lock.digest},

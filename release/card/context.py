@@ -5,11 +5,12 @@ What the card would claim without evidence is refused here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from recipes.formats.calibration import Calibration
 from recipes.formats.evidence import Evidence
 from recipes.formats.qwen3_5 import Kind
+from release.answered import Answered
 from release.card.architecture import Architecture, Quantization
 from release.card.facts import CardFacts, DraftHead
 from release.card.figures import MASTER, NVFP4, Figure, Row, required, rows
@@ -77,6 +78,7 @@ class Found:
     calibration: Calibration | None
     replies: Mapping[str, int]
     profile: Mapping[str, Json]
+    answered: Answered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,7 @@ class Context:
     profile: Profile
     served: bool
     serve_command: tuple[str, ...]
+    answered: Answered
 
     @property
     def ledger(self) -> Ledger | Unmeasured:
@@ -154,6 +157,7 @@ def build(target: Target, facts: CardFacts, found: Found) -> Context:
         profile=profile,
         served="profile" in smoke.facts,
         serve_command=profile.command(target.repo, target.version, facts.hub, facts.serve_env),
+        answered=_escaped_answers(found.answered),
     )
 
 
@@ -228,6 +232,16 @@ def scheme(kernel: str) -> str:
 
 def _escaped(gate: Verdict) -> Verdict:
     return replace(gate, unit=escape(gate.unit), sentence=escape(gate.sentence), how=escape(gate.how))
+
+
+def _escaped_answers(found: Answered) -> Answered:
+    return Answered(
+        rows=tuple(
+            replace(row, **{item.name: escape(str(getattr(row, item.name))) for item in fields(row)})
+            for row in found.rows
+        ),
+        unasked=tuple((escape(part), escape(why)) for part, why in found.unasked),
+    )
 
 
 def _escaped_proof(proof: Proved) -> Proved:

@@ -18,6 +18,7 @@ from recipes.formats import calibration
 from recipes.formats.evidence import EVIDENCE_FILE, Evidence
 from recipes.formats.evidence import parse as parse_evidence
 from release import verdicts
+from release.answered import answered
 from release.card.architecture import (
     Architecture,
     Quantization,
@@ -69,7 +70,7 @@ def card(inputs: Inputs, params: Params) -> Result:
     )
 
 
-CARD = HostStep(card, revision=2)
+CARD = HostStep(card, revision=3)
 
 
 def read_context(inputs: Inputs, params: Params) -> Context:
@@ -129,6 +130,7 @@ def _found(inputs: Inputs, target: Target, profile: Params) -> Found:
                 name: _replies(inputs, name) for name in (NVFP4, MASTER) if not _lacks(inputs, name, draft)
             },
             profile=profile,
+            answered=answered(inputs),
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"the card cannot be rendered: {error}") from error

@@ -14,6 +14,7 @@ import jinja2
 from recipes.formats.evidence import EVIDENCE_FILE, Evidence, Measurement
 from recipes.formats.evidence import parse as parse_evidence
 from release import verdicts
+from release.answered import Answered, answered
 from release.digest import Json
 from release.errors import ConfigError
 from release.hoststep import HostStep, Inputs, Params, Result
@@ -68,6 +69,7 @@ class Page:
     checks: tuple[tuple[str, str, str, str], ...]
     provenance: tuple[tuple[str, str], ...]
     served: tuple[tuple[str, str], ...]
+    answered: Answered
 
 
 def report(inputs: Inputs, params: Params) -> Result:
@@ -87,7 +89,7 @@ def report(inputs: Inputs, params: Params) -> Result:
     return Result(new={PAGE_FILE: text.encode()})
 
 
-REPORT = HostStep(report, revision=1)
+REPORT = HostStep(report, revision=2)
 
 
 def _page(inputs: Inputs, params: Params) -> Page:
@@ -108,6 +110,7 @@ def _page(inputs: Inputs, params: Params) -> Page:
         checks=tuple(_checks(smokes)),
         provenance=tuple(_flat(table.take("provenance", dict))),
         served=tuple((name, " ".join(_flags(smokes[kind]))) for kind, name in TREES),
+        answered=answered(inputs),
     )
 
 
