@@ -14,7 +14,7 @@ TAGS = ("<think>", "</think>")
 
 def termination_task(penalty: float) -> str:
     """Return the figure's name for a repetition penalty."""
-    return f"clean_termination_rp{penalty:g}"
+    return f"clean_termination_rp{penalty}"
 
 
 def termination(asking: Asking, wanted: Termination, questions: Sequence[Question]) -> list[Answer]:
