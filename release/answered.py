@@ -4,10 +4,10 @@ A task is a row: both shares, their difference with its interval, McNemar's test
 smallest difference that so many questions could show. A part that was not asked says why.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from recipes.formats.evidence import EVIDENCE_FILE, parse
-from recipes.formats.sanity import PARTS
 from release.errors import ConfigError
 from release.hoststep import Inputs
 from release.paired import Paired, compare_all, read_answers
@@ -15,6 +15,15 @@ from release.paired import Paired, compare_all, read_answers
 OURS, THEIRS = "sanity-nvfp4", "sanity-master"
 NOT_ASKED = "the recipe asks nothing of the served models"
 MEASURED = "measured"
+WORDS = {
+    "tasks": "short answers",
+    "termination": "whether thinking ends by itself",
+    "budget": "the thinking budget",
+    "tools": "tool calls over several turns",
+    "needle": "a fact in a long text",
+    "vision": "pictures and a video",
+}
+"""What each part of the table ``[sanity]`` is about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """Every task that was asked, and every part that was not, with the reason."""
+    """Every task that was asked, and the parts that were not, together where the reason is one."""
 
     rows: tuple[Row, ...]
     unasked: tuple[tuple[str, str], ...]
@@ -44,7 +53,7 @@ class Answered:
 def answered(inputs: Inputs) -> Answered:
     """Read and compare both trees' answers. Raises ConfigError for answers that do not pair."""
     if not {OURS, THEIRS} <= inputs.keys():
-        return Answered(rows=(), unasked=tuple((part, NOT_ASKED) for part in PARTS))
+        return Answered(rows=(), unasked=_unasked(dict.fromkeys(WORDS, NOT_ASKED)))
     try:
         evidence = parse((inputs[OURS].folder / EVIDENCE_FILE).read_text())
         pairs = compare_all(*(read_answers(inputs[name].folder) for name in (OURS, THEIRS)))
@@ -55,8 +64,16 @@ def answered(inputs: Inputs) -> Answered:
     told = parts if isinstance(parts, dict) else {}
     return Answered(
         rows=tuple(_row(task, pair, hows.get(task, "")) for task, pair in pairs.items()),
-        unasked=tuple((str(part), str(why)) for part, why in told.items() if why != MEASURED),
+        unasked=_unasked({str(part): str(why) for part, why in told.items()}),
     )
+
+
+def _unasked(told: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    by_reason: dict[str, list[str]] = {}
+    for part, words in WORDS.items():
+        if told.get(part, MEASURED) != MEASURED:
+            by_reason.setdefault(told[part], []).append(words)
+    return tuple((", ".join(parts), why) for why, parts in by_reason.items())
 
 
 def _row(task: str, pair: Paired, how: str) -> Row:

@@ -8,8 +8,8 @@ from recipes.formats.serving.profile import Serve
 from recipes.steps.sanity.wanted import Wanted
 from recipes.steps.smoke import conversation
 from recipes.steps.smoke.conversation import Turn
-from recipes.steps.smoke.drive import pinned
 from recipes.steps.smoke.profile import MODEL_NAME, Sampling
+from recipes.steps.smoke.sampling import pinned
 
 Body = Mapping[str, object]
 

@@ -17,9 +17,10 @@ from recipes.formats.step import Exit, StepError, Workdir
 from recipes.steps.smoke import battery, checks, engine, figures, metrics, profile, serverlog, throughput
 from recipes.steps.smoke.battery import Prompt
 from recipes.steps.smoke.checks import Asking, Verdict
-from recipes.steps.smoke.drive import Drive, Request, drive, fixed_length, natural, pinned
+from recipes.steps.smoke.drive import Drive, Request, drive, fixed_length, natural
 from recipes.steps.smoke.metrics import Drafting, Reading
 from recipes.steps.smoke.profile import MODEL_NAME, Profile
+from recipes.steps.smoke.sampling import pinned
 from recipes.steps.smoke.server import Server, free_port, serving
 from recipes.steps.smoke.throughput import Bench
 

@@ -32,7 +32,7 @@ def regions(image: Image.Image) -> list[tuple[tuple[int, int, int], int]]:
             size += 1
             stack += [(x + 4, y), (x - 4, y), (x, y + 4), (x, y - 4)]
         found.append((colour, size))
-    return found  # type: ignore[return-value]
+    return found
 
 
 def test_a_seed_draws_the_same_and_no_picture_twice() -> None:
@@ -77,6 +77,6 @@ def _middle(image: Image.Image) -> tuple[float, float]:
         (x, y)
         for x in range(0, image.width, 8)
         for y in range(0, image.height, 8)
-        if sum(abs(a - b) for a, b in zip(image.getpixel((x, y)), (246, 246, 240), strict=True)) > 60  # type: ignore[arg-type]
+        if sum(abs(a - b) for a, b in zip(image.getpixel((x, y)), (246, 246, 240), strict=True)) > 60
     ]
     return sum(x for x, _ in dark) / len(dark), sum(y for _, y in dark) / len(dark)
