@@ -38,6 +38,8 @@ MADE: Mapping[str, tuple[str, ...]] = {
     "gate": ("verdicts.json",),
     "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
+    "sanity-nvfp4": ("evidence.json", "memory.jsonl", "answers.jsonl"),
+    "sanity-master": ("evidence.json", "memory.jsonl", "answers.jsonl"),
     "card-nvfp4": ("README.md", "LICENSE", "NOTICE"),
     "card-master": ("README.md", "LICENSE", "NOTICE"),
     "report": ("report.html",),
