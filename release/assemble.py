@@ -36,8 +36,12 @@ EVIDENCE = {
     "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
 }
-FIDELITY = {"fidelity": ("evidence.json", "rows.jsonl", "worst.jsonl")}
-"""Of a recipe that has texts to hold the release against its master over."""
+ASKED = {
+    "sanity-nvfp4": ("evidence.json", "memory.jsonl", "answers.jsonl"),
+    "sanity-master": ("evidence.json", "memory.jsonl", "answers.jsonl"),
+    "fidelity": ("evidence.json", "rows.jsonl", "worst.jsonl"),
+}
+"""Published where the recipe asked the served models, and where it has texts to compare them over."""
 
 CALIBRATION = {"calibrate": ("calibration.json", "evidence.json")}
 """Published with the quantized repo: its weights follow from the master and this."""
@@ -79,7 +83,7 @@ def _record(inputs: Inputs, params: Params) -> Record:
         ),
         lock=table.take("lock", str),
         promised={kind: inputs["tree"].tree.digest, other: sibling},
-        evidence={name: inputs[name].tree.digest for name in sorted({**_found(inputs), **CALIBRATION})},
+        evidence={name: inputs[name].tree.digest for name in sorted(_found(inputs) | CALIBRATION)},
     )
     table.done()
     return record
@@ -98,8 +102,7 @@ def _whole(inputs: Inputs) -> dict[str, Taken]:
 
 
 def _evidence(inputs: Inputs, kind: str) -> Mapping[str, Taken]:
-    found = _found(inputs)
-    wanted = {**found, **CALIBRATION} if kind == "nvfp4" else found
+    wanted = _found(inputs) | (CALIBRATION if kind == "nvfp4" else {})
     for name, paths in wanted.items():
         for path in paths:
             if path not in inputs[name].tree.files:
@@ -107,8 +110,8 @@ def _evidence(inputs: Inputs, kind: str) -> Mapping[str, Taken]:
     return {f"evidence/{name}/{path}": Taken(name, path) for name, paths in wanted.items() for path in paths}
 
 
-def _found(inputs: Inputs) -> Mapping[str, tuple[str, ...]]:
-    return {**EVIDENCE, **(FIDELITY if FIDELITY.keys() <= inputs.keys() else {})}
+def _found(inputs: Inputs) -> dict[str, tuple[str, ...]]:
+    return EVIDENCE | {name: paths for name, paths in ASKED.items() if name in inputs}
 
 
 def _refuse_unexpected(path: str) -> None:

@@ -15,6 +15,12 @@
     at_least = 0.95
     margin = 0.05                                   # optional: hold the lower bound of the share's
                                                     # interval, which may be no wider than this
+    [[gates]]
+    name = "arithmetic-vs-master"
+    figure = "sanity-nvfp4.arithmetic"
+    paired_with = "sanity-master.arithmetic"        # answers to the same questions: release.paired
+    at_least = -0.10                                # the lower bound of the difference of shares
+    most_gained = 0.05                              # optional: a gain above it that n shows is a bug
 
     [[gates]]
     name = "divergence"
@@ -28,13 +34,14 @@ Figures of fidelity that are too good to be of a packed model fail, whatever the
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recipes.formats.evidence import EVIDENCE_FILE, Evidence, Measurement
 from recipes.formats.evidence import parse as parse_evidence
-from release import fidelity, plausible
+from recipes.formats.sanity import ANSWERS_FILE
+from release import fidelity, paired, plausible
 from release.bootstrap import REPLIES_FILE, Drafts, Interval, ratio_interval, read_drafts
 from release.digest import Json
 from release.errors import ConfigError
@@ -78,6 +85,8 @@ class Gate:
     n: int
     k: int | None
     margin: float | None
+    paired_with: Figure | None = None
+    most_gained: float = paired.MOST_GAINED
 
     def met_by(self, number: float) -> bool:
         """Tell whether ``number`` is on the right side of the threshold, or within its tolerance."""
@@ -89,13 +98,14 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What the steps found out: evidence by input, and the drafts of each reply where they are told.
+    """What the steps found out: evidence by input, the drafts of each reply, and each answer by task.
 
     ``rows`` are the texts that master and release were compared over.
     """
 
     evidence: Mapping[str, Evidence]
     drafts: Mapping[str, Mapping[str, Drafts]] = field(default_factory=dict)
+    answers: Mapping[str, Mapping[str, paired.Answers]] = field(default_factory=dict)
     rows: tuple[fidelity.Row, ...] = ()
 
 
@@ -124,6 +134,8 @@ def judge(gate: Gate, found: Found) -> Verdict:
     why = _doubt(gate, figure, found.evidence[gate.figure.input])
     if why:
         return _refuse(gate, figure, why)
+    if gate.paired_with is not None:
+        return _hold_paired(gate, gate.paired_with, figure, found)
     if gate.relative_to is None and gate.margin is not None:
         return _hold_mean(gate, figure, found)
     if gate.relative_to is None:
@@ -152,16 +164,14 @@ def gate(inputs: Inputs, params: Params) -> Result:
     """Judge the recipe's gates (host step). Writes verdicts.json; never raises for a failed gate."""
     evidence = {name: _read(name, given.folder) for name, given in inputs.items()}
     gates = parse_gates(params.get("gates", []), tuple(sorted(inputs)))
-    paired = {
-        figure.input
-        for gate in gates
-        if gate.margin is not None
-        for figure in (gate.figure, gate.relative_to)
-        if figure and figure.input != FIDELITY
-    }
-    drafts = {name: _read_drafts(name, inputs[name].folder) for name in sorted(paired)}
-    rows = _read_rows(inputs[FIDELITY].folder) if FIDELITY in inputs else ()
-    found = Found(evidence=evidence, drafts=drafts, rows=rows)
+    drafted = _inputs((gate.figure, gate.relative_to) for gate in gates if gate.margin is not None)
+    answered = _inputs((gate.figure, gate.paired_with) for gate in gates if gate.paired_with)
+    found = Found(
+        evidence=evidence,
+        drafts={name: _read_drafts(name, inputs[name].folder) for name in drafted if name != FIDELITY},
+        answers={name: _read_answers(name, inputs[name].folder) for name in answered},
+        rows=_read_rows(inputs[FIDELITY].folder) if FIDELITY in inputs else (),
+    )
     return Result(new={VERDICTS_FILE: dump(judge_all(gates, found)).encode()})
 
 
@@ -186,6 +196,8 @@ def _parse_gate(row: Table, inputs: tuple[str, ...]) -> Gate:
         n=row.take("n", int, 1),
         k=row.take("k", int) if "k" in keys else None,
         margin=row.take("margin", float) if "margin" in keys else None,
+        paired_with=_parse_figure(row, "paired_with", inputs) if "paired_with" in keys else None,
+        most_gained=row.take("most_gained", float, paired.MOST_GAINED),
     )
     _refuse_meaningless(row, gate)
     return gate
@@ -197,6 +209,10 @@ def _refuse_meaningless(row: Table, gate: Gate) -> None:
     accepts = gate.figure.name.startswith(ACCEPTANCE)
     if accepts and gate.relative_to is None and gate.k is None:
         raise row.error("k", "the draft tokens of the profile that this floor belongs to", "nothing")
+    if gate.paired_with is not None and not (
+        gate.direction is Direction.AT_LEAST and -1 < gate.threshold <= 0 and gate.relative_to is None
+    ):
+        raise row.error("paired_with", "at_least from -1 to 0, the lower bound of a difference", "another")
     if gate.margin is not None and not (gate.margin > 0 and _has_interval(gate)):
         texts = ", ".join(f"{FIDELITY}.{name}" for name in fidelity.INTERVALS)
         wanted = f"at_least of one {LENGTH} relative to another, or {texts}"
@@ -207,8 +223,8 @@ def _has_interval(gate: Gate) -> bool:
     """Tell whether there is something to resample for what the gate holds."""
     if gate.relative_to is None:
         return gate.figure.input == FIDELITY and fidelity.has_interval(gate.figure.name)
-    paired = (gate.figure.name, gate.relative_to.name) == (LENGTH, LENGTH)
-    return paired and gate.direction is Direction.AT_LEAST
+    lengths = (gate.figure.name, gate.relative_to.name) == (LENGTH, LENGTH)
+    return lengths and gate.direction is Direction.AT_LEAST
 
 
 def _parse_figure(row: Table, key: str, inputs: tuple[str, ...]) -> Figure:
@@ -323,6 +339,26 @@ def _fail(gate: Gate, figure: Measurement, why: str) -> Verdict:
     return replace(plain, outcome=Outcome.FAIL, sentence=sentence)
 
 
+def _hold_paired(gate: Gate, with_: Figure, figure: Measurement, found: Found) -> Verdict:
+    """Hold the difference of two models' answers to the same questions."""
+    baseline = with_.find(found.evidence)
+    if baseline is None:
+        return _refuse(gate, figure, f"{with_}, the baseline, was not measured")
+    try:
+        ours, theirs = (found.answers.get(each.input, {}).get(each.name, {}) for each in (gate.figure, with_))
+        pair = paired.compare(ours, theirs)
+        judged = paired.judge(pair, gate.threshold, gate.most_gained)
+    except ValueError as error:
+        return _refuse(gate, figure, str(error))
+    measured = f"{gate.figure} is {figure.value:.3f} and {with_} {baseline.value:.3f}"
+    return replace(
+        _hold(gate, figure, baseline, pair.bounds[0]),
+        outcome=Outcome.PASS if judged.holds else Outcome.FAIL,
+        interval=pair.bounds,
+        sentence=f"{measured}, {judged.words}, wanted {_wanted(gate)}",
+    )
+
+
 def _measured(gate: Gate, figure: Measurement, baseline: Measurement | None) -> str:
     measured = f"{gate.figure} is {figure.value:.4g} {figure.unit} (n={figure.n})"
     if baseline is None:
@@ -333,9 +369,20 @@ def _measured(gate: Gate, figure: Measurement, baseline: Measurement | None) -> 
 
 def _wanted(gate: Gate) -> str:
     side = "lower" if gate.direction is Direction.AT_LEAST else "upper"
-    bound = f" for the {side} 95 % bound" if gate.margin is not None else ""
+    bound = f" for the {side} 95 % bound" if gate.margin is not None or gate.paired_with else ""
     slack = f" within {gate.tolerance:.0%}" if gate.tolerance else ""
     return f"{gate.direction.words} {gate.threshold:g}{slack}{bound}"
+
+
+def _inputs(figures: Iterable[tuple[Figure, Figure | None]]) -> list[str]:
+    return sorted({figure.input for pair in figures for figure in pair if figure})
+
+
+def _read_answers(name: str, folder: Path) -> Mapping[str, paired.Answers]:
+    try:
+        return paired.read_answers(folder)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{name}/{ANSWERS_FILE}: expected answers, got: {error}") from error
 
 
 def _read_drafts(name: str, folder: Path) -> Mapping[str, Drafts]:

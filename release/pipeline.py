@@ -12,12 +12,12 @@ from release.digest import Json
 from release.images import Image
 from release.lock import UNRESOLVED, Lock
 from release.plan import Graph
-from release.recipe import CHECKS, FIDELITY, TEXTS, Recipe
+from release.recipe import CHECKS, FIDELITY, SANITY, TEXTS, Recipe
 
 KINDS = ("nvfp4", "master")
 CPU_VARIANT = "cpu"
 SMOKE, SOAK = "smoke", "soak"
-SERVES = (SMOKE, SOAK)
+SERVES = (SMOKE, SOAK, SANITY)
 """What steps do that start a model server, and run under the memory guard.
 
 A release has the soak only when it is asked for; gates of its figures are judged beside it.
@@ -54,6 +54,7 @@ def graph(
             _smoke("nvfp4", wanted.serve_nvfp4, wanted),
             _smoke("master", wanted.serve_master, wanted),
             *_fidelity(wanted),
+            *_sanity(wanted),
             _gate(wanted),
             *(_card(kind, wanted, lock, version, machine) for kind in KINDS),
             *(_sbom(kind, wanted, lock, images, version) for kind in KINDS),
@@ -119,7 +120,8 @@ def _gate(wanted: Recipe) -> Step:
 
 def measured(wanted: Recipe) -> tuple[str, ...]:
     """Return the steps whose evidence is measured, and held against gates."""
-    return ("smoke-nvfp4", "smoke-master", *(step.name for step in _fidelity(wanted)))
+    others = (*_fidelity(wanted), *_sanity(wanted))
+    return ("smoke-nvfp4", "smoke-master", *(step.name for step in others))
 
 
 def _same(*names: str) -> dict[str, str]:
@@ -210,6 +212,29 @@ def _smoke(kind: str, serve: Mapping[str, Json], wanted: Recipe) -> Step:
         },
         measures=True,
         timeout_s=1800,
+    )
+
+
+def _sanity(wanted: Recipe) -> tuple[Step, ...]:
+    """Return the steps that ask both trees, none where the recipe asks nothing."""
+    serves = {"nvfp4": wanted.serve_nvfp4, "master": wanted.serve_master}
+    return tuple(
+        Step(
+            name=f"{SANITY}-{kind}",
+            does=SANITY,
+            image="serve",
+            inputs={"tree": f"configure-{kind}", SANITY: SANITY},
+            params={
+                "serve": dict(serves[kind]),
+                "sampling": dict(wanted.sampling),
+                SANITY: dict(wanted.sanity),
+                "startup_timeout_s": wanted.smoke.startup_timeout_s,
+                "request_timeout_s": wanted.smoke.request_timeout_s,
+            },
+            measures=True,
+            timeout_s=1800,
+        )
+        for kind in (KINDS if wanted.sanity else ())
     )
 
 

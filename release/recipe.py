@@ -11,6 +11,7 @@ from pathlib import Path
 
 from recipes.formats.params import Table as Params
 from recipes.formats.precision import OPTIONS, Precision, parse_precision
+from recipes.formats.sanity import parse_sanity, refuse_unfit
 from recipes.formats.serving.budget import Floors, parse_floors
 from recipes.formats.serving.profile import parse_serve
 from release.digest import Json
@@ -29,6 +30,8 @@ CHECKS = "checks"
 """A source that a recipe may leave out: then the card's words on the API are not measured."""
 TEXTS, FIDELITY = "texts", "fidelity"
 """Another, and the table beside it: texts over which the release is held against its master."""
+SANITY = "sanity"
+"""A table and a source, both or neither: without them no answers are compared."""
 
 
 UNNAMED = "your-namespace"
@@ -81,6 +84,7 @@ class Recipe:
     serve_nvfp4: Mapping[str, Json]
     serve_master: Mapping[str, Json]
     smoke: Smoke
+    sanity: Mapping[str, Json]
     gates: tuple[Mapping[str, Json], ...]
     soak_gates: tuple[Mapping[str, Json], ...]
     card: Mapping[str, Json]
@@ -134,6 +138,7 @@ def load(folder: Path, namespace: str = "") -> Recipe:
         serve_nvfp4=serve_nvfp4,
         serve_master=serve_master,
         smoke=_smoke(table.take_table("smoke")),
+        sanity=_sanity(table.take_table(SANITY, optional=True), serve_nvfp4, serve_master),
         gates=tuple(row for row in gates if not _of_soak(row)),
         soak_gates=tuple(row for row in gates if _of_soak(row)),
         card=table.take_table("card").take_rest(),
@@ -143,6 +148,8 @@ def load(folder: Path, namespace: str = "") -> Recipe:
     _check_base(recipe, table)
     if (recipe.fidelity is None) is (TEXTS in recipe.sources):
         raise table.error(FIDELITY, f"a table beside sources.{TEXTS}, or neither", "one of them")
+    if bool(recipe.sanity) != (SANITY in recipe.sources):
+        raise table.error(SANITY, "the table and the source of this name, or neither", "one of them")
     return recipe
 
 
@@ -201,7 +208,7 @@ def _repos(table: Table, namespace: str) -> Repos:
 
 def _sources(table: Table) -> Mapping[str, str]:
     given = table.keys()
-    names = (*SOURCES, *(name for name in (CHECKS, TEXTS) if name in given))
+    names = (*SOURCES, *(name for name in (CHECKS, TEXTS, SANITY) if name in given))
     sources = {name: table.take(name, str) for name in names}
     table.done()
     for name, source in sources.items():
@@ -308,6 +315,18 @@ def _smoke(table: Table) -> Smoke:
     )
     table.done()
     return smoke
+
+
+def _sanity(table: Table, *serves: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return what is asked, empty where the recipe asks nothing; it must fit into both profiles."""
+    values = table.take_rest()
+    try:
+        for serve in serves if values else ():
+            profile = parse_serve(Params(f"{table.file}: serve", serve))
+            refuse_unfit(parse_sanity(Params(f"{table.file}: {table.at}", values)), profile)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return values
 
 
 def _floors(table: Table) -> Floors:

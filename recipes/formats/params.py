@@ -80,6 +80,17 @@ class Table:
             raise self.wrong(key, "a table", value)
         return Table(f"{self._name}: {key}", value)
 
+    def optional_table(self, key: str) -> "Table | None":
+        """Take a table, which may be missing; an empty one is there."""
+        return self.table(key) if self._rest.get(key) is not None else self._drop(key, None)
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """Take a list of numbers with at least one in it."""
+        value = self._rest.pop(key, None)
+        if not isinstance(value, list) or not value:
+            raise self.wrong(key, "a list of numbers, not empty", value)
+        return tuple(Table(f"{self._name}: {key}", {"item": item}).number("item") for item in value)
+
     def tables(self, key: str) -> list["Table"]:
         """Take a list of tables with at least one in it."""
         value = self._rest.pop(key, None)

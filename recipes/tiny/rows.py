@@ -4,7 +4,8 @@
 
 writes calibration.jsonl (what the model is calibrated on), prompts.jsonl (the pinned acceptance
 battery), checks.jsonl (functional checks with the property that a reply must have) and
-fidelity.jsonl (whole dialogues, over which the quantized model is held against its master).
+fidelity.jsonl (whole dialogues, over which the quantized model is held against its master). The documents
+of sanity/ come from the same split, after those rows.
 """
 
 # ruff: noqa: S311, T201 - a seeded generator is what pinned rows need; a script prints
@@ -16,6 +17,7 @@ import json
 from pathlib import Path
 from random import Random
 
+from recipes.tiny import questions
 from recipes.tiny.corpus import DOMAINS, Dialogue, Json, Message, Split, dialogues
 
 SEED = 20261123
@@ -86,17 +88,18 @@ def fidelity_rows() -> list[dict[str, Json]]:
 
 
 def write_files(out: Path) -> None:
-    """Write the files, one JSON object a line."""
+    """Write every file, one JSON object a line."""
     files = {
         "calibration": calibration_rows(),
         "prompts": prompt_rows(),
         "checks": check_rows(),
         "fidelity": fidelity_rows(),
     }
-    for name, rows in files.items():
+    for name, rows in {**files, **questions.rows(_distinct)}.items():
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
         print(f"{name}.jsonl: {len(rows)} rows")
+    (out / questions.HAYSTACK_FILE).write_text("".join(f"{line}\n" for line in questions.haystack()))
 
 
 def _distinct(split: Split, domain: str, count: int) -> list[Dialogue]:

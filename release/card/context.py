@@ -5,13 +5,14 @@ What the card would claim without evidence is refused here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from recipes.formats.calibration import Calibration
 from recipes.formats.evidence import Evidence
 from recipes.formats.qwen3_5 import Kind
 from recipes.formats.serving.budget import Floors
 from recipes.formats.serving.kernel import arithmetic
+from release.answered import Answered
 from release.card.architecture import Architecture, Quantization
 from release.card.facts import CardFacts, DraftHead
 from release.card.fidelity import Fidelity, read_fidelity
@@ -80,6 +81,7 @@ class Found:
     calibration: Calibration | None
     replies: Mapping[str, int]
     profile: Mapping[str, Json]
+    answered: Answered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +128,7 @@ class Context:
     serve_command: tuple[str, ...]
     floors: Floors
     gpu: bool
+    answered: Answered
 
     @property
     def ledger(self) -> Ledger | Unmeasured:
@@ -176,6 +179,7 @@ def build(target: Target, facts: CardFacts, found: Found, machine: Machine) -> C
         serve_command=profile.command(target.repo, target.version, facts.hub, facts.serve_env),
         floors=machine.floors,
         gpu=machine.gpu,
+        answered=_escaped_answers(found.answered),
     )
 
 
@@ -242,6 +246,16 @@ def scheme(kernel: str) -> str:
 
 def _escaped(gate: Verdict) -> Verdict:
     return replace(gate, unit=escape(gate.unit), sentence=escape(gate.sentence), how=escape(gate.how))
+
+
+def _escaped_answers(found: Answered) -> Answered:
+    return Answered(
+        rows=tuple(
+            replace(row, **{item.name: escape(str(getattr(row, item.name))) for item in fields(row)})
+            for row in found.rows
+        ),
+        unasked=tuple((escape(part), escape(why)) for part, why in found.unasked),
+    )
 
 
 def _escaped_proof(proof: Proved) -> Proved:

@@ -20,6 +20,7 @@ from recipes.formats.evidence import EVIDENCE_FILE, Evidence
 from recipes.formats.evidence import parse as parse_evidence
 from recipes.formats.serving.budget import Floors
 from release import verdicts
+from release.answered import answered
 from release.card.architecture import (
     Architecture,
     Quantization,
@@ -152,6 +153,7 @@ def _found(inputs: Inputs, target: Target, profile: Params) -> Found:
                 name: _replies(inputs, name) for name in (NVFP4, MASTER) if not _lacks(inputs, name, draft)
             },
             profile=profile,
+            answered=answered(inputs),
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"the card cannot be rendered: {error}") from error

@@ -17,6 +17,7 @@ from recipes.formats.evidence import EVIDENCE_FILE, Evidence, Measurement
 from recipes.formats.evidence import parse as parse_evidence
 from recipes.formats.proofs.picture import PICTURE_FILE
 from release import verdicts
+from release.answered import Answered, answered
 from release.digest import Json
 from release.errors import ConfigError
 from release.hoststep import HostStep, Inputs, Params, Result
@@ -77,6 +78,7 @@ class Page:
     checks: tuple[tuple[str, str, str, str], ...]
     provenance: tuple[tuple[str, str], ...]
     served: tuple[tuple[str, str], ...]
+    answered: Answered
 
 
 def report(inputs: Inputs, params: Params) -> Result:
@@ -121,6 +123,7 @@ def _page(inputs: Inputs, params: Params) -> Page:
         checks=tuple(_checks(smokes)),
         provenance=tuple(_flat(table.take("provenance", dict))),
         served=tuple((name, " ".join(_flags(smokes[kind]))) for kind, name in TREES),
+        answered=answered(inputs),
     )
 
 

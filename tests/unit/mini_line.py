@@ -31,6 +31,7 @@ def make(folder: Path) -> Path:
     shutil.copytree(PROJECT / "recipes" / "templates", folder / "recipes" / "templates")
     for name in PLAIN:
         shutil.copyfile(PROJECT / "recipes" / "tiny" / name, home / name)
+    shutil.copytree(PROJECT / "recipes" / "tiny" / "sanity", home / "sanity")
     for name in ("base", "master"):
         (home / name).mkdir()
         (home / name / "model.safetensors").write_text(name)

@@ -14,7 +14,7 @@ from release.digest import Json, Tree
 from release.errors import ConfigError, GateError, ProofError
 from release.gates import GATE, Found, judge_all, parse_gates
 from release.hoststep import Input
-from release.verdicts import Outcome, Verdicts
+from release.verdicts import Outcome, Verdict, Verdicts
 
 INPUTS = ("prove", "smoke-master", "smoke-nvfp4")
 LENGTH: Json = {"name": "length", "figure": "smoke-nvfp4.acceptance_length", "at_least": 2.5, "k": 2}
@@ -191,3 +191,58 @@ def test_the_step_writes_gates_and_proofs(tmp_path: Path) -> None:
     written = verdicts.parse(GATE.function(inputs, {"gates": [LENGTH]}).new["verdicts.json"].decode())
     assert [(gate.name, gate.holds) for gate in written.gates] == [("length", True)]
     assert [(proof.name, proof.found) for proof in written.proofs] == [("repack", "0 differ")]
+
+
+PAIRED: dict[str, Json] = {
+    "name": "math",
+    "figure": "sanity-nvfp4.math",
+    "paired_with": "sanity-master.math",
+    "at_least": -0.1,
+}
+ASKED = ("prove", "sanity-master", "sanity-nvfp4")
+
+
+def _judge_answers(gate: Json, ours: list[bool], theirs: list[bool]) -> Verdict:
+    answers = {
+        name: {"math": {f"q{at}": right for at, right in enumerate(given)}}
+        for name, given in (("sanity-nvfp4", ours), ("sanity-master", theirs))
+    }
+    evidence = {
+        name: Evidence(
+            measurements=(
+                Measurement(
+                    name="math", value=sum(given) / len(given), unit="fraction", n=len(given), how="asked"
+                ),
+            )
+        )
+        for name, given in (("sanity-nvfp4", ours), ("sanity-master", theirs))
+    }
+    found = Found(evidence={"prove": Evidence(), **evidence}, answers=answers)
+    return judge_all(parse_gates([gate], ASKED), found).gates[0]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "outcome", "words"),
+    [
+        ([True] * 60, [True] * 60, Outcome.PASS, "0 of 60 lost, 0 gained"),
+        ([True] * 55 + [False] * 5, [True] * 60, Outcome.FAIL, "5 of 60 lost"),
+        ([True] * 60, [True] * 50 + [False] * 10, Outcome.FAIL, "anomalous"),
+        ([True] * 20, [True] * 20, Outcome.NOT_MEASURED, "20 questions cannot show it"),
+        ([True] * 60, [True] * 59, Outcome.NOT_MEASURED, "do not pair: q59"),
+    ],
+)
+def test_answers_to_the_same_questions_are_held_by_the_bound_of_their_difference(
+    ours: list[bool], theirs: list[bool], outcome: Outcome, words: str
+) -> None:
+    verdict = _judge_answers(PAIRED, ours, theirs)
+    assert verdict.outcome is outcome
+    assert words in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    "change", [{"at_least": 0.9}, {"at_least": None, "at_most": 0.1}, {"relative_to": "sanity-master.math"}]
+)
+def test_a_paired_gate_that_means_nothing_is_refused(change: dict[str, Json]) -> None:
+    row: Json = {key: value for key, value in {**PAIRED, **change}.items() if value is not None}
+    with pytest.raises(ConfigError, match="paired_with"):
+        parse_gates([row], ASKED)

@@ -16,6 +16,7 @@ from recipes.formats.step import StepError
 from recipes.steps.smoke import loopback
 from recipes.steps.smoke.battery import Prompt
 from recipes.steps.smoke.profile import MODEL_NAME, Sampling
+from recipes.steps.smoke.sampling import pinned
 
 PATH = "/v1/chat/completions"
 
@@ -115,24 +116,6 @@ def _request(prompt: Prompt, sampling: Sampling, at: int, length: Mapping[str, o
         # "none" renders the tools into the prompt and asks for no parser of the call.
         body |= {"tools": prompt.tools, "tool_choice": "none"}
     return Request(id=prompt.id, domain=prompt.domain, body=body)
-
-
-def pinned(sampling: Sampling, at: int) -> dict[str, object]:
-    """Return every sampling field of request ``at``."""
-    # A field that is left out takes its value from the tree's generation_config.json,
-    # unseen: so also those stand here that the recipe never sets.
-    return {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
-        "min_p": 0.0,
-        "repetition_penalty": sampling.repetition_penalty,
-        "presence_penalty": 0.0,
-        "frequency_penalty": 0.0,
-        "max_tokens": sampling.max_tokens,
-        "seed": sampling.seed + at,
-        "stream": False,
-    }
 
 
 def _ask(port: int, request: Request, timeout_s: float) -> Reply:

@@ -32,10 +32,11 @@ from recipes.steps.smoke import (
 from recipes.steps.smoke.alone import drive_alone
 from recipes.steps.smoke.battery import Prompt
 from recipes.steps.smoke.checks import Asking, Verdict
-from recipes.steps.smoke.drive import Drive, Reply, drive, fixed_length, natural, pinned
+from recipes.steps.smoke.drive import Drive, Reply, drive, fixed_length, natural
 from recipes.steps.smoke.fitness import Probe
 from recipes.steps.smoke.metrics import Drafting, Reading
 from recipes.steps.smoke.profile import MODEL_NAME, Profile
+from recipes.steps.smoke.sampling import pinned
 from recipes.steps.smoke.server import Server, free_port, serving
 from recipes.steps.smoke.throughput import Bench
 

@@ -39,6 +39,8 @@ MADE: Mapping[str, tuple[str, ...]] = {
     "smoke-nvfp4": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "smoke-master": ("evidence.json", "memory.jsonl", "replies.jsonl"),
     "fidelity": ("evidence.json", "rows.jsonl", "worst.jsonl"),
+    "sanity-nvfp4": ("evidence.json", "memory.jsonl", "answers.jsonl"),
+    "sanity-master": ("evidence.json", "memory.jsonl", "answers.jsonl"),
     "card-nvfp4": ("README.md", "LICENSE", "NOTICE"),
     "card-master": ("README.md", "LICENSE", "NOTICE"),
     "report": ("report.html", "acceptance-positions.svg", "acceptance-domains.svg", "throughput.svg"),

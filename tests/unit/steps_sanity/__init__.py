@@ -1,0 +1,1 @@
+"""The sanity step: what it asks, draws and counts."""
