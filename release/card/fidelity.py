@@ -7,6 +7,7 @@ from recipes.formats.evidence import Evidence, Measurement
 from release.card.figures import number
 from release.card.markdown import escape
 from release.card.unmeasured import NOT_MEASURED
+from release.errors import ConfigError
 
 ALL = "all"
 FIRST = "kl_mean"
@@ -38,13 +39,17 @@ class Fidelity:
 
 
 def read_fidelity(found: Evidence | None) -> Fidelity:
-    """Put the table together; None is a recipe that measures none."""
+    """Put the table together; None is a recipe that measures none.
+
+    Raises ConfigError where figures of one domain were taken over different positions.
+    """
     evidence = found or Evidence()
+    _refuse_uneven(evidence)
     tower = evidence.figure(VISION)
     return Fidelity(
         rows=tuple(_rows(evidence)),
         computed_as=escape(str(evidence.facts.get("computed_as", NOT_MEASURED))),
-        vision=f"{number(tower.value)} ({escape(tower.how)})" if tower else NOT_MEASURED,
+        vision=f"{number(tower.value)} (n={tower.n}: {escape(tower.how)})" if tower else NOT_MEASURED,
     )
 
 
@@ -76,3 +81,14 @@ def _row(evidence: Evidence, mean: Measurement, domain: str) -> Row:
 
 def _find(evidence: Evidence, name: str, domain: str) -> Measurement | None:
     return evidence.figure(f"{name}.{domain}" if domain else name)
+
+
+def _refuse_uneven(evidence: Evidence) -> None:
+    positions: dict[str, int] = {}
+    for figure in evidence.measurements:
+        _, _, domain = figure.name.partition(".")
+        if figure.name != VISION and positions.setdefault(domain, figure.n) != figure.n:
+            raise ConfigError(
+                f"fidelity/evidence.json: {figure.name}: expected {positions[domain]} positions as the "
+                f"others of {domain or ALL}, got {figure.n}"
+            )

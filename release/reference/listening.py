@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from recipes.formats import params
-from release import gates, recipe, tables
+from release import gates, pipeline, recipe, tables
 from release.card.facts import parse_facts
 
 _METHODS = {
@@ -29,13 +29,14 @@ _METHODS = {
     "optional_number": "float",
     "optional_count": "int",
     "strings": "table",
+    "numbers": "list",
 }
+_OF_A_LIST = "item"
+_FILES = (".json", ".toml")
 _INDEX = re.compile(r"\[\d+\]")
 _BOTH_TREES = re.compile(r"^serve\.(nvfp4|master)")
 _OPEN = ("card.changes.", "card.serve_env.")
 """Tables whose keys are the owner's own."""
-
-_EVIDENCE = ("prove", "smoke-nvfp4", "smoke-master")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +82,7 @@ def recipe_keys(folders: Sequence[Path]) -> Mapping[str, Key]:
         with _listening(ear):
             found = recipe.load(folder)
             parse_facts(found.card, "the lock's")
-            gates.parse_gates([dict(row) for row in found.gates], _EVIDENCE)
+            gates.parse_gates([dict(row) for row in found.gates], ("prove", *pipeline.measured(found)))
     return {
         path: replace(key, default="") if key.default is None and ear.optional(path) else key
         for path, key in ear.keys.items()
@@ -109,10 +110,13 @@ def _noted(method: str, kind: str, ear: _Ear) -> Callable[..., object]:
     optional = method.startswith("optional") or method == "strings"
 
     def taken(table: params.Table, key: str, *args: object, **options: object) -> object:
-        place = _BOTH_TREES.sub("serve", str(vars(table)["_name"]).rpartition(": ")[2])
+        # "params.json: sanity: needle" is a table in a table of a file.
+        tables = [part for part in str(vars(table)["_name"]).split(": ") if not part.endswith(_FILES)]
+        place = _BOTH_TREES.sub("serve", ".".join(tables))
         given = (*args[:1], *(value for name, value in options.items() if name == "default"))
         default = (_shown(given) or "") if optional else None
-        ear.keys.setdefault(f"{place}.{key}", Key(kind=kind, default=default))
+        if key != _OF_A_LIST:
+            ear.keys.setdefault(f"{place}.{key}", Key(kind=kind, default=default))
         return plain(table, key, *args, **options)
 
     return taken

@@ -165,7 +165,7 @@ def test_status_counts_and_names_reasons(home: Path) -> None:
     out = StringIO()
     inquiry.status(str(home), "", Console(file=out, width=200), as_json=False)
     assert "changed: inputs.prompts (prompts.jsonl changed)" in out.getvalue()
-    assert "20 steps: 12 in the store, 2 to build, 6 after that" in out.getvalue()
+    assert "20 steps: 10 in the store, 2 to build, 8 after that" in out.getvalue()
 
 
 def test_machines_read_the_same_answers(home: Path) -> None:
@@ -174,7 +174,7 @@ def test_machines_read_the_same_answers(home: Path) -> None:
     console = Console(file=out, width=40)
     inquiry.status(str(home), "", console, as_json=True)
     status = json.loads(out.getvalue())
-    assert status["summary"] == {"hit": 12, "cached": 0, "build": 2, "wait": 6, "download": 0}
+    assert status["summary"] == {"hit": 10, "cached": 0, "build": 2, "wait": 8, "download": 0}
     assert status["lock_out_of_step"]
     by_name = {step["step"]: step for step in status["steps"]}
     assert by_name["smoke-nvfp4"]["differences"][0]["files"] == ["prompts.jsonl changed"]
