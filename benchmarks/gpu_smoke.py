@@ -26,7 +26,8 @@ from recipes.formats.params import Table
 from recipes.formats.serving.budget import parse_floors
 from recipes.formats.serving.kernel import arithmetic
 from release.bootstrap import read_drafts
-from release.gates import Found, judge, parse_gates
+from release.gates.judging import Found, judge
+from release.gates.wanted import parse_gates
 from release.guard.nvml import open_gpus
 from release.guard.reading import Phase
 from release.guard.watch import Watch

@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from recipes.formats.evidence import Evidence
-from release import allowlist, gates, verdicts
+from release import allowlist, verdicts
 from release import line as lines
 from release import recipe as recipes
 from release.card import step as card_step
 from release.derivation import Step
 from release.digest import Json, Tree
 from release.errors import UsageError
+from release.gates.judging import Found, judge_all
+from release.gates.wanted import parse_gates
 from release.hoststep import Input
 from release.line import Line
 from release.pipeline import KINDS, measured
@@ -92,8 +94,8 @@ def _known(line: Line, built: Mapping[str, str]) -> dict[str, Input]:
 def _unjudged(recipe: recipes.Recipe, folder: Path) -> Input:
     """Return the verdicts on a release that nobody has measured: each gate says what it wants."""
     names = ("prove", *measured(recipe))
-    rows = gates.parse_gates([dict(row) for row in recipe.gates], names)
-    judged = gates.judge_all(rows, gates.Found(evidence={name: Evidence() for name in names}))
+    rows = parse_gates([dict(row) for row in recipe.gates], names)
+    judged = judge_all(rows, Found(evidence={name: Evidence() for name in names}))
     (folder / verdicts.VERDICTS_FILE).write_text(verdicts.dump(judged))
     return Input(folder, Tree({}))
 

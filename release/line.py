@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recipes.formats import evidence
-from release import assemble, closure, gates, machine, pipeline, recipe, verdicts
+from release import assemble, closure, machine, pipeline, recipe, verdicts
 from release import lock as locks
 from release.card import bill, licences
 from release.card import step as card_step
@@ -24,6 +24,7 @@ from release.engines.host import HostEngine
 from release.engines.local import LocalEngine
 from release.errors import BuildError, ConfigError, UsageError
 from release.fetching import Sources
+from release.gates.step import GATE
 from release.guard.guarded import Guarded
 from release.home import PROJECT as PROJECT  # as others know it
 from release.hoststep import HostStep
@@ -45,7 +46,7 @@ ENGINES = (LOCAL, DOCKER)
 UNRELEASED = "0.0.0"
 
 HOST_STEPS: Mapping[str, HostStep] = {
-    "gate": gates.GATE,
+    "gate": GATE,
     "card": card_step.CARD,
     "sbom": bill.SBOM,
     "report": page.REPORT,

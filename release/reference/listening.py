@@ -16,8 +16,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 from recipes.formats import params
-from release import gates, pipeline, recipe, tables
+from release import pipeline, recipe, tables
 from release.card.facts import parse_facts
+from release.gates.wanted import parse_gates
 
 _METHODS = {
     "count": "int",
@@ -82,7 +83,7 @@ def recipe_keys(folders: Sequence[Path]) -> Mapping[str, Key]:
         with _listening(ear):
             found = recipe.load(folder)
             parse_facts(found.card, "the lock's")
-            gates.parse_gates([dict(row) for row in found.gates], ("prove", *pipeline.measured(found)))
+            parse_gates([dict(row) for row in found.gates], ("prove", *pipeline.measured(found)))
     return {
         path: replace(key, default="") if key.default is None and ear.optional(path) else key
         for path, key in ear.keys.items()

@@ -15,9 +15,9 @@ import pytest
 
 from recipes.formats.evidence import EVIDENCE_FILE, Evidence, parse
 from recipes.formats.sanity import ANSWERS_FILE, parse_answers
-from release import gates
 from release import line as lines
 from release.derivation import Source
+from release.gates.step import gate
 from release.hoststep import Input
 from release.plan import Graph
 from release.store import Store
@@ -134,4 +134,4 @@ def ask_and_judge(tree: Path, store: Store) -> Verdicts:
     assert asked is not None
     inputs = {name: built(store, name) for name in steps["gate"].inputs}
     inputs["sanity-nvfp4"] = Input(line.store.folder(done.tree, "sanity-nvfp4"), asked)
-    return parse_verdicts(gates.gate(inputs, steps["gate"].params).new[VERDICTS_FILE].decode())
+    return parse_verdicts(gate(inputs, steps["gate"].params).new[VERDICTS_FILE].decode())

@@ -14,7 +14,8 @@ from release.bootstrap import mean_interval
 from release.digest import Json
 from release.errors import ConfigError
 from release.fidelity import Row
-from release.gates import Found, judge_all, parse_gates
+from release.gates.judging import Found, judge_all
+from release.gates.wanted import parse_gates
 from release.verdicts import Outcome, Verdict
 
 INPUTS = ("fidelity", "prove")

@@ -12,7 +12,9 @@ from release import verdicts
 from release.bootstrap import Drafts
 from release.digest import Json, Tree
 from release.errors import ConfigError, GateError, ProofError
-from release.gates import GATE, Found, judge_all, parse_gates
+from release.gates.judging import Found, judge_all
+from release.gates.step import GATE
+from release.gates.wanted import parse_gates
 from release.hoststep import Input
 from release.verdicts import Outcome, Verdict, Verdicts
 

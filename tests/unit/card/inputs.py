@@ -8,7 +8,7 @@ from recipes.formats import calibration, evidence
 from recipes.formats.calibration import Calibration, Range
 from recipes.formats.evidence import Evidence, Measurement, Proof
 from release.digest import File, Json, Tree, sha256_file
-from release.gates import GATE
+from release.gates.step import GATE
 from release.hoststep import Input, Inputs
 
 PROJECT = Path(__file__).parents[3]

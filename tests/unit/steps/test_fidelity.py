@@ -15,7 +15,8 @@ import pytest
 from recipes.formats import evidence, nvfp4
 from recipes.formats.evidence import Evidence
 from release import fidelity
-from release.gates import Found, judge_all, parse_gates
+from release.gates.judging import Found, judge_all
+from release.gates.wanted import parse_gates
 from release.verdicts import Outcome, Verdict
 from tests.unit.steps.scratch import PRECISION, REPOSITORY, Ran, run_step
 from tests.unit.steps.synthetic import Tensors, edit_tensor, rewrite

@@ -19,7 +19,8 @@ from recipes.steps.smoke.server import free_port, serving
 from recipes.steps.soak import main
 from recipes.steps.soak.windows import Window, figures
 from release.closure import of_step
-from release.gates import Found, judge, parse_gates
+from release.gates.judging import Found, judge
+from release.gates.wanted import parse_gates
 from release.verdicts import Outcome
 from tests.unit.steps_smoke.test_profile import params
 from tests.unit.steps_smoke.test_smoke import PROJECT, environment, prepare

@@ -1,0 +1,1 @@
+"""Gates: evidence and thresholds → verdicts. Nothing but a pass lets a release go on."""
