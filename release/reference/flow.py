@@ -18,7 +18,9 @@ from release.lock import Lock, LockedSource
 TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny"
 SHOWN_SOURCES = ("base", "master")
 WIDE, HIGH, ACROSS, DOWN, EDGE = 100, 30, 122, 52, 16
-ROWS = ("sbom-nvfp4", "nvfp4", "", "master", "sbom-master")
+ROWS = ("outer nvfp4", "nvfp4", "fidelity", "shared", "master", "outer master")
+OUTER = ("sbom", "sanity")
+"""Steps of a tree that stand beside others of the same tree."""
 FILL = {"source": "#fff3cd", "image": "#dbeafe", "host": "#eef0f3", "end": "#d9f2e0"}
 LEGEND = {
     "source": "checkpoints, locked by digest",
@@ -26,7 +28,6 @@ LEGEND = {
     "host": "pure functions on the host",
     "end": "both repos, or neither",
 }
-SHARED = 2
 FITS = 13
 """Letters that a box holds in the usual size."""
 
@@ -82,14 +83,20 @@ def _boxes(steps: Sequence[Step]) -> Iterator[Box]:
     inputs = {name: tuple(one for one in after if one in inputs) for name, after in inputs.items()}
     columns = _columns(steps, inputs)
     for name in SHOWN_SOURCES:
-        yield Box(name=name, kind="source", column=0, row=1 if name == "base" else 3, after=())
+        yield Box(
+            name=name,
+            kind="source",
+            column=0,
+            row=ROWS.index("nvfp4" if name == "base" else "master"),
+            after=(),
+        )
     for step in steps:
         kind = "image" if step.image else "host"
         after = tuple(sorted(_direct(step.name, inputs)))
         yield Box(name=step.name, kind=kind, column=columns[step.name], row=_row(step.name), after=after)
     ends = tuple(step.name for step in steps if step.does == "assemble")
     last = 1 + max(columns.values())
-    yield Box(name="publish", kind="end", column=last, row=SHARED, after=ends)
+    yield Box(name="publish", kind="end", column=last, row=_row("publish"), after=ends)
 
 
 def _columns(steps: Sequence[Step], inputs: Mapping[str, Sequence[str]]) -> Mapping[str, int]:
@@ -119,10 +126,10 @@ def _below(name: str, inputs: Mapping[str, Sequence[str]]) -> frozenset[str]:
 
 
 def _row(name: str) -> int:
-    if name in ROWS:
-        return ROWS.index(name)
-    kind = name.rpartition("-")[2]
-    return ROWS.index(kind) if kind in pipeline.KINDS else SHARED
+    does, _, kind = name.rpartition("-")
+    if kind in pipeline.KINDS:
+        return ROWS.index(f"outer {kind}" if does in OUTER else kind)
+    return ROWS.index(name if name in ROWS else "shared")
 
 
 def _arrow(start: Box, end: Box) -> str:

@@ -106,3 +106,9 @@ def test_the_picture_has_every_step_once_and_nothing_that_runs() -> None:
     for step in ("base", "calibrate", "graft-master", "smoke-nvfp4", "gate", "report", "publish"):
         assert texts.count(step) == 1
     assert {element.tag.rpartition("}")[2] for element in root.iter()} == {"svg", "rect", "path", "text"}
+
+
+def test_no_two_steps_of_the_picture_stand_in_one_place() -> None:
+    root = ET.fromstring(CURRENT["flow.svg"])  # noqa: S314 - our own text
+    boxes = [(box.get("x"), box.get("y")) for box in root.iter("{http://www.w3.org/2000/svg}rect")]
+    assert len(boxes) == len(set(boxes))
