@@ -27,13 +27,13 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import hf_raise_for_status
 
 from release.errors import GraftsmithError, NetworkError, PublishError
 from release.hub.calls import CallJournal
 from release.hub.files import RemoteFile
 from release.hub.insist import Patience, insist
+from release.hub.listing import listed
 from release.hub.secrets import redact
 
 T = TypeVar("T")
@@ -118,16 +118,7 @@ class Client:
 
     def files(self, repo: str, revision: str) -> dict[str, RemoteFile]:
         """Return the files at a revision."""
-        listed = self._ask(
-            f"list {repo}", lambda: list(self.api.list_repo_tree(repo, recursive=True, revision=revision))
-        )
-        return {
-            entry.path: RemoteFile(
-                size=entry.size, git_oid=entry.blob_id, sha256=entry.lfs.sha256 if entry.lfs else None
-            )
-            for entry in listed
-            if isinstance(entry, RepoFile)
-        }
+        return self._ask(f"list {repo}", lambda: listed(self.api, repo, revision))
 
     def read(self, repo: str, path: str, revision: str) -> bytes | None:
         """Return a small file at a revision, or None when it is not there."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
 
 SERVER_OWNED = (".gitattributes",)
-"""Files that the Hub itself writes: neither compared nor deleted."""
+"""Files that the Hub itself writes lines into: neither compared nor deleted, and no part of a tree."""
 
 MEASURED = ("README.md", "release.json", "SHA256SUMS")
 """Files that tell measurements: they may differ between two publishes of the same release."""
@@ -82,13 +82,17 @@ class LocalTree:
             data = (self.root / path).read_bytes()
             if sha256_bytes(data) != self.tree.files[path].sha256:
                 raise changed(self.root / path)
-            header = f"blob {len(data)}\0".encode()
-            self._git_oids[path] = hashlib.sha1(header + data, usedforsecurity=False).hexdigest()
+            self._git_oids[path] = git_oid(data)
         return self._git_oids[path]
 
 
 SMALL = 10 << 20
 """Bytes up to which a file may lie in git itself."""
+
+
+def git_oid(data: bytes) -> str:
+    """Return git's own id of a file with these bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def measured(path: str) -> bool:
