@@ -274,11 +274,13 @@ def release(
     cache: str = "",
     cache_trust: str = "",
     cache_push: bool = False,
+    stage: bool = False,
     yes: bool = False,
 ) -> None:
     """Release both repos of a line as one version (--dry-run: print the plan; --engine local or docker).
 
     --hub is a folder, or hf for the Hub of HF_ENDPOINT, which asks before it writes (--yes: no question).
+    --stage leaves a pull request on each repo (in a folder: hidden), until: invoke promote.
 
     Example: invoke release --version 0.1.0
     """
@@ -292,11 +294,28 @@ def release(
             print(said, end="")
             return
 
+    from release.hub.transaction import Way
     from release.releasing import release_version
     from release.report.terminal import Terminal
 
+    way = Way.STAGE if stage else Way.DIRECT
     order = _order(recipe, version, engine, cache, cache_trust, cache_push)
-    release_version(order, where, Terminal(), dry_run=dry_run, yes=yes)
+    release_version(order, where, Terminal(), way, dry_run=dry_run, yes=yes)
+
+
+@command
+def promote(context: Context, version: str, recipe: str = "tiny", hub: str = "hf", yes: bool = False) -> None:
+    """Merge and tag what `release --stage` left at both repos, when it is still what was staged.
+
+    --hub is a folder, or hf for the Hub of HF_ENDPOINT, which asks before it writes (--yes: no question).
+
+    Example: invoke promote --version 0.1.0
+    """
+    from release.promoting import promote_version
+    from release.report.terminal import Terminal
+
+    where = None if hub == "hf" else Path(hub).absolute()
+    promote_version(recipe, version, where, Terminal(), yes=yes)
 
 
 @command
@@ -488,6 +507,7 @@ namespace = Collection(
     diff,
     card,
     release,
+    promote,
     prepare,
     hub_setup,
     hub,

@@ -16,13 +16,24 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+BECAME = {
+    State.PUBLISHED: "is released",
+    State.ALREADY: "was released before; nothing changed",
+    State.STAGED: "is staged; readers see nothing of it",
+}
+
+
 def announce(prepared: Prepared, outcome: Outcome, terminal: Terminal) -> None:
     """Say what happened and where everything is; a no-op says only where."""
-    if outcome.state is State.PUBLISHED:
+    if outcome.state is not State.ALREADY:
         for table in (_steps_table(prepared), *_verdict_tables(prepared)):
             terminal.console.print(table, "")
-    said = "is released" if outcome.state is State.PUBLISHED else "was released before; nothing changed"
-    terminal.say(f"{prepared.line.recipe.name} {outcome.version} {said}:")
+    say_where(prepared.line.recipe.name, outcome, terminal)
+
+
+def say_where(recipe: str, outcome: Outcome, terminal: Terminal) -> None:
+    """Say what became of a version of ``recipe``, and where both repos are."""
+    terminal.say(f"{recipe} {outcome.version} {BECAME[outcome.state]}:")
     for repo in outcome.repos:
         terminal.say(f"  {repo.repo} v{outcome.version}\n    {repo.where}")
     if any(repo.commit for repo in outcome.repos):

@@ -1,14 +1,14 @@
 """``invoke release``, top-down: plan, prepare, publish, say where everything is."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from release import announcing, publishing, seal
 from release import line as lines
 from release.errors import MachineError
-from release.hub.transaction import Outcome, Release, RepoTree, publish
+from release.hub.transaction import Outcome, Release, Way, publish
 from release.line import Line
 from release.plan import Planned, Status
 from release.preparing import Opened, Order, Prepared, open_order, prepare, show_plan
@@ -17,11 +17,12 @@ from release.store import durable
 
 
 def release_version(
-    order: Order, hub: Path | None, terminal: Terminal, *, dry_run: bool, yes: bool = False
+    order: Order, hub: Path | None, terminal: Terminal, way: Way, *, dry_run: bool, yes: bool = False
 ) -> None:
     """Release both repos of a line as one version, or print the plan.
 
     ``hub`` is a folder; None is the Hub of HF_ENDPOINT, which is written to once ``yes`` was said.
+    With ``Way.STAGE`` both wait, hidden from readers, for ``invoke promote``.
     """
     if hub is None and not dry_run:
         publishing.require_consent(yes=yes)
@@ -30,26 +31,26 @@ def release_version(
     stamps = seal.look(inputs)
     opened = open_order(order, terminal)
     if dry_run:
-        _show(opened, hub, terminal)
+        _show(opened, hub, terminal, way)
         return
     store = opened.line.store
     with store.running():
         prepared = prepare(opened, terminal)
-        outcome = publish(publishing.hub(hub, store.root, terminal, yes=yes), _release(prepared))
+        outcome = publish(publishing.hub(hub, store.root, terminal, yes=yes), _release(prepared), way)
         lines.keep(opened.line, prepared.version, prepared.done)
     announcing.announce(prepared, outcome, terminal)
-    if hub is not None and seal.settled(stamps, began):
+    if hub is not None and way is Way.DIRECT and seal.settled(stamps, began):
         question = seal.Question(
             project=lines.PROJECT, recipe=order.recipe, version=order.version, engine=order.engine, hub=hub
         )
         _seal(question, inputs, stamps, prepared, outcome)
 
 
-def _show(opened: Opened, hub: Path | None, terminal: Terminal) -> None:
+def _show(opened: Opened, hub: Path | None, terminal: Terminal, way: Way) -> None:
     planned = show_plan(opened, terminal)
     if hub is None:
         release = _planned_release(opened.line, opened.version, planned)
-        publishing.print_plan(release, opened.line.store.root, terminal)
+        publishing.print_plan(release, opened.line.store.root, terminal, way)
 
 
 def _seal(
@@ -67,28 +68,13 @@ def _seal(
 
 def _release(prepared: Prepared) -> Release:
     trees = {name: done.tree for name, done in prepared.done.items()}
-    return _release_of(prepared.line, prepared.version, trees)
+    line = prepared.line
+    return publishing.release_of(line, prepared.version, trees, publishing.locked_files(line))
 
 
 def _planned_release(line: Line, version: str, planned: Sequence[Planned]) -> Release | None:
     """Return the release when nothing is left to build."""
     trees = {item.step.name: item.tree for item in planned if item.tree and item.status is Status.HIT}
-    return _release_of(line, version, trees) if len(trees) == len(planned) else None
-
-
-def _release_of(line: Line, version: str, trees: Mapping[str, str]) -> Release:
-    repos = line.recipe.repos
-    return Release(
-        version=version,
-        repos=(
-            _repo_tree(line, trees, "assemble-master", repos.master),
-            _repo_tree(line, trees, "assemble-nvfp4", repos.nvfp4),
-        ),
-    )
-
-
-def _repo_tree(line: Line, trees: Mapping[str, str], step: str, repo: str) -> RepoTree:
-    store, digest = line.store, trees[step]
-    tree = store.tree(digest)
-    assert tree is not None, f"{step} was realized a moment ago"
-    return RepoTree(repo=repo, root=store.folder(digest, step), tree=tree)
+    if len(trees) != len(planned):
+        return None
+    return publishing.release_of(line, version, trees, publishing.locked_files(line))

@@ -79,6 +79,11 @@ class Pair:
         """Return the tags of a repo."""
         return self.server.git(name, "tag", "--list").split()
 
+    def pulls(self, name: str) -> list[str]:
+        """Return the status of each pull request of a repo, the first one first."""
+        found = HfApi(endpoint=self.server.url, token=TOKEN).get_repo_discussions(name)
+        return [pull.status for pull in found]
+
     def record(self, name: str, revision: str) -> str:
         """Return which body a revision promises."""
         text = self.server.git(name, "cat-file", "blob", f"{revision}:release.json")

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from release.errors import ConflictError, GraftsmithError, NetworkError, PublishError
-from release.hub.huggingface import Intent
+from release.hub.intent import Intent
 from release.hub.transaction import Release, State, publish
 from tests.hub_server.running import READER, TOKEN
 from tests.unit.hub.release_trees import manifest

@@ -1,0 +1,36 @@
+"""``invoke promote``: a staged version becomes the released one. Nothing is built and nothing is sent.
+
+What was staged is known from the record of the version in this store (``roots/``), not from what
+stands on the Hub: whoever changed a pull request meanwhile is told so, and nothing is merged.
+"""
+
+from pathlib import Path
+
+from release import announcing, publishing
+from release import line as lines
+from release.errors import UsageError
+from release.hub.transaction import Way, publish
+from release.report.terminal import Terminal
+
+
+def promote_version(recipe: str, version: str, hub: Path | None, terminal: Terminal, *, yes: bool) -> None:
+    """Merge what ``invoke release --stage`` left at both repos, and tag both.
+
+    ``hub`` is a folder; None is the Hub of HF_ENDPOINT, which is written to once ``yes`` was said.
+    Raises UsageError for a version that this store did not stage.
+    """
+    if hub is None:
+        publishing.require_consent(yes=yes)
+    line = lines.open_line(recipe)
+    version = lines.parse_version(version)
+    root = line.store.roots.get(line.recipe.name, version)
+    if root is None:
+        raise UsageError(
+            f"this store has no record of {line.recipe.name} {version}",
+            why="What is promoted is compared with what was staged from here.",
+            hint=f"stage it first: invoke release --version {version} --hub hf --stage",
+        )
+    release = publishing.release_of(line, version, {name: step.tree for name, step in root.items()})
+    with line.store.running():
+        outcome = publish(publishing.hub(hub, line.store.root, terminal, yes=yes), release, Way.PROMOTE)
+    announcing.say_where(line.recipe.name, outcome, terminal)
