@@ -125,7 +125,8 @@ def to_publish(endpoint: str) -> Tokens:
 
 def to_read(endpoint: str) -> Tokens:
     """Return what a reader shows: nobody's identity is exchanged for it."""
-    return _PUBLISHERS.get(endpoint) or OneToken(huggingface_hub.get_token())
+    held = None if os.environ.get("HF_TOKEN") else _PUBLISHERS.get(endpoint)
+    return held or OneToken(huggingface_hub.get_token())
 
 
 def _offered() -> bool:

@@ -1,6 +1,6 @@
 """What the server holds: accounts, blobs, repos, and what it was asked.
 
-    <root>/accounts.json
+    <root>/accounts.json  publishers.json
     <root>/lfs/ab/cd/<sha256>
     <root>/repos/<owner>/<name>.git      bare git
     <root>/repos/<owner>/<name>.json     visibility and pull requests
@@ -18,10 +18,12 @@ from pathlib import Path
 
 from release.digest import Json
 from release.reponame import RepoName
-from tests.hub_server.accounts import Account, Accounts
+from tests.hub_server.account import Account
+from tests.hub_server.accounts import Accounts
 from tests.hub_server.blobs import Blobs
 from tests.hub_server.faults import Faults
 from tests.hub_server.history import History
+from tests.hub_server.publishers import Publishers
 from tests.hub_server.wire import RefusedError, Request
 
 
@@ -66,18 +68,19 @@ class Asked:
 class State:
     """The whole server, without HTTP."""
 
-    def __init__(self, root: Path, *, part_size: int) -> None:
+    def __init__(self, root: Path, *, part_size: int, token_seconds: float = 3600.0) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
         self.part_size = part_size
         """Bytes of one part of a blob; larger blobs are sent in parts. 0: never."""
-        self.accounts = Accounts.load(root / "accounts.json")
+        self.secret = _secret(root / "secret")
+        self.publishers = Publishers(file=root / "publishers.json", secret=self.secret, seconds=token_seconds)
+        self.accounts = Accounts.load(root / "accounts.json", self.publishers)
         self.blobs = Blobs(root)
         self.faults = Faults()
         self.asked: list[Asked] = []
         self.resent: list[str] = []
         """Blobs that were sent although they were here."""
-        self.secret = _secret(root / "secret")
         self.lock = threading.RLock()
         self._histories: dict[str, History] = {}
 
