@@ -5,7 +5,7 @@ blob, computed from the local bytes.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,9 +65,20 @@ class LocalTree:
             if file.sha256 not in known and (file.size > SMALL or self._git_oid(path) not in known)
         )
 
-    def additions(self) -> "list[CommitOperationAdd]":
-        """Return the client's operations; none of the files is hashed again."""
-        return [_addition(path, self.root / path, file) for path, file in sorted(self.tree.files.items())]
+    def additions(self, there: Mapping[str, RemoteFile]) -> "list[CommitOperationAdd]":
+        """Return the client's operations for the files that ``there`` lacks; none is hashed here."""
+        return [
+            _addition(path, self.root / path, file)
+            for path, file in sorted(self.tree.files.items())
+            if not self._same(path, there.get(path))
+        ]
+
+    def require_sent(self, additions: "Sequence[CommitOperationAdd]") -> None:
+        """Raise PublishError when what the client hashed while it sent it is not what was meant."""
+        for addition in additions:
+            info, path = addition.upload_info, addition.path_in_repo
+            if info.is_hashed and info.sha256.hex() != self.tree.files[path].sha256:
+                raise changed(self.root / path)
 
     def _same(self, path: str, there: RemoteFile | None) -> bool:
         meant = self.tree.files.get(path)
@@ -110,15 +121,19 @@ def changed(path: Path) -> PublishError:
 
 
 def _addition(path: str, local: Path, known: File) -> "CommitOperationAdd":
-    """Return an operation that knows its sha256: the one place that sets the client's field."""
+    """Return an operation that knows its sha256: the one place that sets the client's field.
+
+    Not for Xet: it hashes while it cuts chunks, at no cost, and would take our word for the bytes.
+    """
     import huggingface_hub
     from huggingface_hub import CommitOperationAdd
     from huggingface_hub.lfs import UploadInfo
+    from huggingface_hub.utils._runtime import is_xet_available  # it has no public name
 
     operation = CommitOperationAdd(path, str(local))
     if operation.upload_info.size != known.size:
         raise changed(local)
-    if int(huggingface_hub.__version__.split(".")[0]) == KNOWN_CLIENT:
+    if int(huggingface_hub.__version__.split(".")[0]) == KNOWN_CLIENT and not is_xet_available():
         operation.upload_info = UploadInfo(
             size=known.size, sample=operation.upload_info.sample, sha256=bytes.fromhex(known.sha256)
         )

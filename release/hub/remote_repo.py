@@ -161,6 +161,9 @@ class SendingRepo(RemoteRepo):
         """Send the large files; small ones travel with the commit."""
         if self.made is None:
             already = self.meter.sent
-            self.additions = self.wanted.local.additions()
-            self.client.send_blobs(self.name, self.additions)
+            local = self.wanted.local
+            self.additions = local.additions(self.before)
+            if self.additions:
+                self.client.send_blobs(self.name, self.additions)
+            local.require_sent(self.additions)
             self.sent = self.meter.sent - already

@@ -11,5 +11,6 @@ Who writes shows a token of ``accounts.json``, or one that a CI job's identity w
 It is no mock: a private network can rehearse a release on it (``invoke hub``). It can also be
 told to fail, request by request (``faults.py``), which is how publishing is tested.
 
-Not here: Xet. Clients need ``HF_HUB_DISABLE_XET=1`` in their environment.
+Clients need ``HF_HUB_DISABLE_XET=1`` in their environment, or ``--xet``, which admits one client process
+at a time (``xet.py``).
 """

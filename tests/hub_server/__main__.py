@@ -15,8 +15,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--part-size", type=int, default=PART_SIZE, help="0: blobs are never sent in parts")
     parser.add_argument("--token-seconds", type=float, default=3600, help="how long a CI job's token lasts")
+    parser.add_argument("--xet", action="store_true", help="offer Xet, to one client process at a time")
     asked = parser.parse_args()
-    state = State(asked.root, part_size=asked.part_size, token_seconds=asked.token_seconds)
+    state = State(asked.root, part_size=asked.part_size, token_seconds=asked.token_seconds, xet=asked.xet)
     serve(state, asked.host, asked.port, _say)
 
 

@@ -148,7 +148,7 @@ def _changes(state: State, lines: Iterable[dict[str, Json]]) -> list[Change]:
                 changes.append(Change(path=path, content=raw))
             case "lfsFile":
                 sha256 = take(value, "oid", str)
-                size = state.blobs.size(sha256)
+                size = state.blob_size(sha256)
                 if size is None:
                     raise RefusedError(400, f"{path}: LFS pointer to a file that does not exist")
                 changes.append(Change(path=path, content=pointer(sha256, size)))

@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from release.digest import Json
-from tests.hub_server import api_git, api_lfs, api_oauth, api_pulls, api_repos, download
+from tests.hub_server import api_git, api_lfs, api_oauth, api_pulls, api_repos, api_xet, download
 from tests.hub_server.faults import Fault, How
 from tests.hub_server.state import Asked, State
 from tests.hub_server.wire import CHUNK, Body, RefusedError, Request, Response, as_json, tables
@@ -61,6 +61,8 @@ ROUTES = (
     _route("GET", MODELS + "/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", api_git.tree),
     _route("POST", MODELS + "/paths-info/(?P<revision>[^/]+)", api_git.paths_info),
     _route("GET", MODELS + "/commits/(?P<revision>[^/]+)", api_git.log),
+    _route("GET", MODELS + "/xet-write-token/(?P<revision>[^/]+)", api_xet.write_token),
+    _route("GET", MODELS + "/xet-read-token/(?P<revision>[^/]+)", api_xet.read_token),
     _route("POST", MODELS + "/discussions", api_pulls.create),
     _route("GET", MODELS + "/discussions", api_pulls.listing),
     _route("GET", MODELS + r"/discussions/(?P<num>\d+)", api_pulls.details),
