@@ -87,8 +87,8 @@ def test_the_next_version_with_the_same_blobs_stores_no_chunk_more(two: Pair) ->
     assert two.tags(two.names[1]) == ["v1.0.0", "v1.1.0"]
 
 
-def test_a_file_that_rotted_after_it_was_hashed_is_not_published(two: Pair) -> None:
-    said = _publish(two, two.release(), "--rotten")
+def test_a_file_that_rots_while_it_is_sent_is_not_published(two: Pair) -> None:
+    said = _publish(two, two.release(), "--rots")
     assert "model.safetensors is not what was meant" in said.get("error", str(said))
     for name in two.names:
         assert two.tags(name) == []

@@ -6,23 +6,30 @@ from pathlib import Path
 
 from release.errors import GraftsmithError
 from release.hub.huggingface import HuggingFaceHub
+from release.hub.intent import Intent
 from release.hub.transaction import Release, RepoTree, publish
 from tests.unit.hub.release_trees import manifest
 from tests.unit.hub.remote import PATIENCE
 
+ROTS = "--rots"
+
 
 def main(endpoint: str, journals: str, version: str, *pairs: str) -> None:
-    """Publish ``name=root`` twice, against a manifest beside each root, and print what was done."""
+    """Publish two ``name=root`` and print what was done."""
     repos = []
     for pair in pairs:
         name, root = pair.split("=")
         repos.append(RepoTree(repo=name, root=Path(root), tree=manifest(Path(root))))
-    weights = Path(repos[0].root / "model.safetensors")
-    if "--rotten" in sys.argv:  # after it was hashed, as a disk does it
-        data = weights.read_bytes()
-        weights.chmod(0o644)
-        weights.write_bytes(bytes([data[0] ^ 1]) + data[1:])
-    hub = HuggingFaceHub(endpoint=endpoint, journals=Path(journals), patience=PATIENCE)
+
+    def rot(_: Intent) -> None:
+        """Change a byte after all was looked at, as a disk does it."""
+        if ROTS in sys.argv:
+            weights = repos[0].root / "model.safetensors"
+            data = weights.read_bytes()
+            weights.chmod(0o644)
+            weights.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+    hub = HuggingFaceHub(endpoint=endpoint, journals=Path(journals), patience=PATIENCE, confirm=rot)
     try:
         outcome = publish(hub, Release(version=version, repos=(repos[0], repos[1])))
         said = {"state": outcome.state.value, "sent": [repo.sent for repo in outcome.repos]}
@@ -31,4 +38,4 @@ def main(endpoint: str, journals: str, version: str, *pairs: str) -> None:
     sys.stdout.write(json.dumps(said))
 
 
-main(*(argument for argument in sys.argv[1:] if argument != "--rotten"))
+main(*(argument for argument in sys.argv[1:] if argument != ROTS))
