@@ -5,12 +5,14 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from recipes.formats.release_files import TEMPLATE_FILE
 from release import allowlist
 from release.digest import Tree
 from release.errors import PublishError
 from release.hub import secrets
 
 CARD = "README.md"
+TOKENIZER = "tokenizer_config.json"
 TEXT = (".json", ".jsonl", ".jinja", ".md", ".txt", "LICENSE", "NOTICE", "SHA256SUMS")
 
 
@@ -68,6 +70,12 @@ def _text(path: str, text: str) -> None:
             f"{path} holds {kind}",
             why="What is published cannot be taken back.",
             hint="remove it from what makes the file, and revoke the secret",
+        )
+    if path == TOKENIZER and "chat_template" in text and "chat_template" in _keys(path, text):
+        raise PublishError(
+            f"{path} holds a chat template beside {TEMPLATE_FILE}",
+            why="Two templates in one release let two engines speak two formats.",
+            hint="build it again: invoke build --step configure",
         )
     if path.endswith("config.json") and "auto_map" in text and "auto_map" in _keys(path, text):
         raise PublishError(

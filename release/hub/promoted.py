@@ -4,9 +4,11 @@ A merge has no guard of its own. What it would give is known before (the pull re
 release and stands on top of ``main``), and what it gave is verified after; only that is tagged.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from release.errors import PublishError
+from release.hub.files import RemoteFile
 from release.hub.pull_calls import NotMergedError, Pull
 from release.hub.pulls import Pulls
 from release.hub.remote_repo import RemoteRepo
@@ -30,7 +32,8 @@ class PromotedRepo(RemoteRepo):
         """
         main, _ = self.client.refs(self.name)
         self.before = self.client.files(self.name, main)
-        self.made = self.wanted.made_at(main) or self.wanted.made_at(self.client.journal.committed(self.name))
+        ours = self.client.journal.committed(self.name)
+        self.made = self.wanted.exactly_at(main) or self.wanted.exactly_at(ours)
         if self.made is None:
             self.pull = self.pulls.staged(main)
         if self.made is None and self.pull is None:
@@ -41,6 +44,10 @@ class PromotedRepo(RemoteRepo):
                 why="Nothing was merged.",
                 hint=f"open it with: invoke release --version {self.wanted.version} --hub hf --stage",
             )
+
+    def holds(self, commit: str, there: Mapping[str, RemoteFile]) -> bool:  # noqa: ARG002 (told by its files)
+        """Tell whether a commit holds exactly what was staged: anybody may open a pull request."""
+        return not self.wanted.local.differences(there)
 
     def how(self) -> str:
         """Say which pull request is merged."""
@@ -63,10 +70,10 @@ class PromotedRepo(RemoteRepo):
                 why="Nothing was tagged.",
                 hint="look at it on the Hub, then run the same command again",
             ) from error
-        if self.wanted.made_at(commit) is None:
+        if self.wanted.exactly_at(commit) is None:
             raise PublishError(
-                f"{self.name}: main moved while pull request #{self.pull.num} was merged",
-                why="main now holds a mixture; it is not tagged, and readers of versions see nothing of it.",
+                f"{self.name}: main or pull request #{self.pull.num} moved while it was merged",
+                why="main now holds something else; it is not tagged, and readers of versions see nothing.",
                 hint=f"stage again with: invoke release --version {self.wanted.version} --hub hf --stage",
             )
         self.client.journal.note("commit", self.name, commit)

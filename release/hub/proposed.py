@@ -1,7 +1,9 @@
 """A repo whose release waits in a pull request: readers of ``main`` and of versions see nothing of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from release.hub.files import RemoteFile
 from release.hub.pull_calls import Pull
 from release.hub.pulls import Pulls
 from release.hub.remote_repo import SendingRepo
@@ -25,6 +27,12 @@ class ProposedRepo(SendingRepo):
         SendingRepo.see(self)
         if self.made is None and (pull := self.pulls.staged(self.head)) is not None:
             self.pull, self.made = pull, pull.head
+
+    def holds(self, commit: str, there: Mapping[str, RemoteFile]) -> bool:
+        """Tell whether a commit is what was meant; in a pull request, exactly."""
+        if self.pull is None:
+            return SendingRepo.holds(self, commit, there)
+        return not self.wanted.local.differences(there)
 
     def how(self) -> str:
         """Say what becomes of the pull request."""

@@ -1,8 +1,9 @@
 """The pull request that stages a release in one repo: found by comparing, never by remembering.
 
 It is ours when it is open, called ``Release v<version>`` (or made by the commit that our journal
-notes), and holds the release on top of the ``main`` of now. One that is called so and holds
-anything else is left alone, and named.
+notes), and holds exactly our files on top of the ``main`` of now. Exactly, since anybody may open or
+change one: a card with other figures is not ours. One that is called so and holds anything else is
+left alone, and named.
 """
 
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Pulls:
     def merged(self) -> str | None:
         """Return the commit by which a pull request of this version was merged and holds the release."""
         merges = (self.calls.merged_at(pull.num) for pull in self._called(status="merged"))
-        return next((commit for commit in merges if self.wanted.made_at(commit) is not None), None)
+        return next((commit for commit in merges if self.wanted.exactly_at(commit)), None)
 
     def _called(self, *, status: str) -> list[Pull]:
         ours = self.client.journal.proposed(self.wanted.name)
@@ -68,10 +69,7 @@ class Pulls:
         ]
 
     def _differ(self, pull: Pull) -> tuple[str, ...]:
-        there = self.client.files(self.wanted.name, pull.head)
-        if self.wanted.is_release(pull.head, there):
-            return ()
-        return self.wanted.local.differences(there) or ("release.json",)
+        return self.wanted.local.differences(self.client.files(self.wanted.name, pull.head))
 
     def _name(self, pull: Pull) -> str:
         return f"pull request #{pull.num} of {self.wanted.name}"

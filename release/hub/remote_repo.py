@@ -87,11 +87,15 @@ class RemoteRepo:
         """Say by which way the commit comes about, where it is not one commit on ``main``."""
         return ""
 
+    def holds(self, commit: str, there: Mapping[str, RemoteFile]) -> bool:
+        """Tell whether a commit is what was meant: ours, or one that another publisher measured."""
+        return self.wanted.is_release(commit, there)
+
     def verify(self) -> None:
         """Compare every file at the commit, by the id that the Hub computed."""
         assert self.made is not None, "committed before"
         there = self.client.files(self.name, self.made)
-        if not self.wanted.is_release(self.made, there):
+        if not self.holds(self.made, there):
             raise PublishError(
                 f"{self.name}: the commit {self.made[:12]} does not hold what was sent: "
                 f"{some(self.wanted.local.differences(there))}",

@@ -1,7 +1,7 @@
 """One repo of a release as it is wanted, held against what stands on a Hub. Nothing is written.
 
-A commit is the release when it holds exactly its files, or when it holds the same promised
-files and its record says that it is this version, measured by somebody else.
+A commit is the release when it holds exactly its files, or when it is this version as somebody else
+measured it: the same promised files, a record that says so, and sums that name all of them.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from huggingface_hub.errors import RevisionNotFoundError
 
 from release import record as records
+from release.digest import sha256_bytes
 from release.errors import ConflictError, PublishError
 from release.hub.client import Client
-from release.hub.files import LocalTree, RemoteFile
+from release.hub.files import SERVER_OWNED, LocalTree, RemoteFile, measured
+from release.hub.record import SUMS_FILE
 from release.hub.transaction import RepoTree
 from release.hub.withdraw import YANKED
 from release.record import RECORD_FILE, Record
@@ -69,6 +71,16 @@ class Wanted:
             return None
         return commit if self.is_release(commit, there) else None
 
+    def exactly_at(self, commit: str | None) -> str | None:
+        """Return ``commit`` when it is still there and holds exactly our files, measurements as well."""
+        if commit is None:
+            return None
+        try:
+            there = self.client.files(self.name, commit)
+        except RevisionNotFoundError:
+            return None
+        return None if self.local.differences(there) else commit
+
     def is_release(self, commit: str, there: Mapping[str, RemoteFile]) -> bool:
         """Tell whether a commit holds this release: ours, or one measured by somebody else."""
         if not self.local.differences(there):
@@ -76,7 +88,7 @@ class Wanted:
         if self.local.differences(there, promised=True):
             return False
         found = self.record(commit)
-        return found is not None and self.promised(found)
+        return found is not None and self.promised(found) and self._whole(commit, there)
 
     def promised(self, found: Record) -> bool:
         """Tell whether a record is of this very version and promises the same."""
@@ -109,6 +121,23 @@ class Wanted:
             why="What stands under a version's name is never overwritten.",
             hint="look at it on the Hub, and release under a new version",
         )
+
+    def _whole(self, commit: str, there: Mapping[str, RemoteFile]) -> bool:
+        """Tell whether a commit's own sums name its files: a card that somebody edited is no release."""
+        text = self.client.read(self.name, SUMS_FILE, commit) or b""
+        lines = (line.partition("  ") for line in text.decode(errors="replace").splitlines())
+        named = {path: sha256 for sha256, _, path in lines}
+        held = {path: file for path, file in there.items() if path not in (*SERVER_OWNED, SUMS_FILE)}
+        return named.keys() == held.keys() and all(
+            named[path] == self._sha256(commit, path, file) for path, file in held.items()
+        )
+
+    def _sha256(self, commit: str, path: str, file: RemoteFile) -> str:
+        if file.sha256 is not None:
+            return file.sha256
+        if not measured(path):
+            return self.source.tree.files[path].sha256  # it was found to be ours, by its git id
+        return sha256_bytes(self.client.read(self.name, path, commit) or b"")
 
     def _meant(self) -> Record:
         return records.parse((self.source.root / RECORD_FILE).read_text())

@@ -59,9 +59,10 @@ def test_promoting_merges_and_tags_what_was_staged_and_sends_nothing(pair: Pair)
 
 
 def test_staging_again_finds_the_pull_requests_by_what_they_hold(pair: Pair) -> None:
-    first = publish(pair.hub(), pair.release(), Way.STAGE)
+    wanted = pair.release()
+    first = publish(pair.hub(), wanted, Way.STAGE)
     start = len(pair.server.asked())
-    again = publish(pair.hub(machine="elsewhere"), pair.release(figure=2.7), Way.STAGE)
+    again = publish(pair.hub(machine="elsewhere"), wanted, Way.STAGE)
     assert [repo.where for repo in again.repos] == [repo.where for repo in first.repos]
     writes = [asked["path"] for asked in pair.server.asked(start) if asked["method"] in WRITES]
     assert set(writes) <= {"/api/validate-yaml"}
@@ -87,15 +88,16 @@ def test_what_was_not_staged_is_not_promoted(pair: Pair) -> None:
     _untouched(pair)
 
 
+@pytest.mark.parametrize("path", ["config.json", "README.md"])
 @pytest.mark.parametrize("which", [0, 1], ids=["master", "nvfp4"])
 def test_a_pull_request_that_somebody_changed_is_refused_and_neither_is_merged(
-    which: int, pair: Pair
+    which: int, path: str, pair: Pair
 ) -> None:
     wanted = pair.release()
     publish(pair.hub(), wanted, Way.STAGE)
-    _commit(pair, pair.names[which], "config.json", b"{}", revision="refs/pr/1")
+    _commit(pair, pair.names[which], path, b"---\nlicense: mit\n---\n", revision="refs/pr/1")
     for way in (Way.PROMOTE, Way.STAGE):
-        with pytest.raises(PublishError, match=r"#1 of .* holds something else: config\.json") as caught:
+        with pytest.raises(PublishError, match=rf"#1 of .* holds something else: {path}") as caught:
             publish(pair.hub(), wanted, way)
         assert f"{pair.names[which]}/discussions/1" in caught.value.hint
     _untouched(pair)
@@ -124,7 +126,7 @@ def test_a_main_that_moves_while_it_is_merged_is_not_tagged(pair: Pair) -> None:
     def meddle(_: Intent) -> None:
         _commit(pair, pair.names[0], "note.txt", b"n")
 
-    with pytest.raises(PublishError, match="main moved while pull request #1 was merged"):
+    with pytest.raises(PublishError, match="or pull request #1 moved while it was merged"):
         publish(replace(pair.hub(), confirm=meddle), wanted, Way.PROMOTE)
     assert "note.txt" in pair.at(pair.names[0], "main"), "a merge keeps what others committed"
     assert pair.tags(pair.names[0]) == pair.tags(pair.names[1]) == []
@@ -132,6 +134,37 @@ def test_a_main_that_moves_while_it_is_merged_is_not_tagged(pair: Pair) -> None:
     publish(pair.hub(), wanted, Way.PROMOTE)
     assert [pair.tags(name) for name in pair.names] == [["v1.0.0"], ["v1.0.0"]]
     assert "note.txt" not in pair.at(pair.names[0], "v1.0.0")
+
+
+def test_a_pull_request_that_changes_while_it_is_merged_is_not_tagged(pair: Pair) -> None:
+    wanted = pair.release()
+    publish(pair.hub(), wanted, Way.STAGE)
+
+    def meddle(_: Intent) -> None:
+        _commit(
+            pair,
+            pair.names[1],
+            "README.md",
+            b"---\nlicense: mit\n---\nbetter than it is",
+            revision="refs/pr/1",
+        )
+
+    for hub in (replace(pair.hub(), confirm=meddle), pair.hub()):
+        with pytest.raises(PublishError):
+            publish(hub, wanted, Way.PROMOTE)
+    assert pair.tags(pair.names[0]) == pair.tags(pair.names[1]) == []
+    publish(pair.hub(), wanted)
+    assert [pair.tags(name) for name in pair.names] == [["v1.0.0"], ["v1.0.0"]]
+    assert pair.at(pair.names[1], "v1.0.0")["README.md"] == pair.at(pair.names[1], "refs/pr/1~1")["README.md"]
+
+
+def test_a_strangers_pull_request_with_the_same_weights_and_another_card_is_not_promoted(pair: Pair) -> None:
+    wanted = pair.release()
+    publish(pair.hub(machine="stranger"), pair.release(figure=9.9), Way.STAGE)
+    for way in (Way.STAGE, Way.PROMOTE):
+        with pytest.raises(PublishError, match="holds something else"):
+            publish(pair.hub(), wanted, way)
+    _untouched(pair)
 
 
 def test_a_pull_request_that_was_merged_by_hand_is_only_tagged(pair: Pair) -> None:
