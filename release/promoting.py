@@ -1,12 +1,12 @@
 """``invoke promote``: a staged version becomes the released one. Nothing is built and nothing is sent.
 
-What was staged is known from the record of the version in this store (``roots/``), not from what
-stands on the Hub: whoever changed a pull request meanwhile is told so, and nothing is merged.
+What was staged is known from this store (``staged.py``), not from what stands on the Hub: a pull request
+that somebody changed meanwhile is named, and nothing is merged.
 """
 
 from pathlib import Path
 
-from release import announcing, publishing
+from release import announcing, publishing, staged
 from release import line as lines
 from release.errors import UsageError
 from release.hub.transaction import Way, publish
@@ -23,14 +23,13 @@ def promote_version(recipe: str, version: str, hub: Path | None, terminal: Termi
         publishing.require_consent(yes=yes)
     line = lines.open_line(recipe)
     version = lines.parse_version(version)
-    root = line.store.roots.get(line.recipe.name, version)
-    if root is None:
+    release = staged.recall(line, version)
+    if release is None:
         raise UsageError(
-            f"this store has no record of {line.recipe.name} {version}",
+            f"{line.recipe.name} {version} was not staged from this store",
             why="What is promoted is compared with what was staged from here.",
             hint=f"stage it first: invoke release --version {version} --hub hf --stage",
         )
-    release = publishing.release_of(line, version, {name: step.tree for name, step in root.items()})
     with line.store.running():
         outcome = publish(publishing.hub(hub, line.store.root, terminal, yes=yes), release, Way.PROMOTE)
     announcing.say_where(line.recipe.name, outcome, terminal)

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from release import announcing, publishing, seal
+from release import announcing, publishing, seal, staged
 from release import line as lines
 from release.errors import MachineError
 from release.hub.transaction import Outcome, Release, Way, publish
 from release.line import Line
 from release.plan import Planned, Status
-from release.preparing import Opened, Order, Prepared, open_order, prepare, show_plan
+from release.preparing import ASSEMBLED, Opened, Order, Prepared, open_order, prepare, show_plan
 from release.report.terminal import Terminal
 from release.store import durable
 
@@ -36,7 +36,11 @@ def release_version(
     store = opened.line.store
     with store.running():
         prepared = prepare(opened, terminal)
-        outcome = publish(publishing.hub(hub, store.root, terminal, yes=yes), _release(prepared), way)
+        wanted = _release(prepared)
+        if way is Way.STAGE:
+            assembled = {step: prepared.done[step].tree for step in ASSEMBLED}
+            wanted = staged.settle(opened.line, prepared.version, assembled, wanted)
+        outcome = publish(publishing.hub(hub, store.root, terminal, yes=yes), wanted, way)
         lines.keep(opened.line, prepared.version, prepared.done)
     announcing.announce(prepared, outcome, terminal)
     if hub is not None and way is Way.DIRECT and seal.settled(stamps, began):
