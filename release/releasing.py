@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from release import announcing, publishing, seal
+from release import announcing, attest, publishing, seal
 from release import line as lines
 from release.errors import MachineError
 from release.hub.transaction import Outcome, Release, RepoTree, publish
@@ -15,13 +15,22 @@ from release.preparing import Opened, Order, Prepared, open_order, prepare, show
 from release.report.terminal import Terminal
 from release.store import durable
 
+NOTHING = attest.Asked()
+
 
 def release_version(
-    order: Order, hub: Path | None, terminal: Terminal, *, dry_run: bool, yes: bool = False
+    order: Order,
+    hub: Path | None,
+    terminal: Terminal,
+    *,
+    dry_run: bool,
+    yes: bool = False,
+    asked: attest.Asked = NOTHING,
 ) -> None:
     """Release both repos of a line as one version, or print the plan.
 
     ``hub`` is a folder; None is the Hub of HF_ENDPOINT, which is written to once ``yes`` was said.
+    ``asked`` says who signs.
     """
     if hub is None and not dry_run:
         publishing.require_consent(yes=yes)
@@ -33,9 +42,11 @@ def release_version(
         _show(opened, hub, terminal)
         return
     store = opened.line.store
+    attest.require_able(opened.line.recipe, asked)
     with store.running():
         prepared = prepare(opened, terminal)
-        outcome = publish(publishing.hub(hub, store.root, terminal, yes=yes), _release(prepared))
+        whole = Release(version=prepared.version, repos=attest.attested(prepared, asked))
+        outcome = publish(publishing.hub(hub, store.root, terminal, yes=yes), whole)
         lines.keep(opened.line, prepared.version, prepared.done)
     announcing.announce(prepared, outcome, terminal)
     if hub is not None and seal.settled(stamps, began):
@@ -63,11 +74,6 @@ def _seal(
     sealed = seal.dump(inputs, stamps, announcing.results(prepared, outcome), said)
     with suppress(OSError, MachineError):  # without it the next run is slower, and as right
         durable.write(question.file(prepared.line.store.root), sealed)
-
-
-def _release(prepared: Prepared) -> Release:
-    trees = {name: done.tree for name, done in prepared.done.items()}
-    return _release_of(prepared.line, prepared.version, trees)
 
 
 def _planned_release(line: Line, version: str, planned: Sequence[Planned]) -> Release | None:

@@ -10,7 +10,7 @@ from release.errors import PublishError
 from release.hub import secrets
 
 CARD = "README.md"
-TEXT = (".json", ".jsonl", ".jinja", ".md", ".txt", "LICENSE", "NOTICE", "SHA256SUMS")
+TEXT = (".json", ".jsonl", ".jinja", ".md", ".txt", ".sig", "LICENSE", "NOTICE", "SHA256SUMS")
 
 
 def check(root: Path, tree: Tree) -> None:
