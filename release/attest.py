@@ -29,7 +29,7 @@ from release.preparing import ASSEMBLED, Prepared, describe
 from release.recipe import Recipe
 from release.record import RECORD_FILE, Record
 from release.report.terminal import Terminal
-from release.signer import IdentitySigner, KeySigner, Signer
+from release.signer import IdentitySigner, Signer, for_version
 from release.store import durable
 
 KEY = "GRAFTSMITH_SIGN_KEY"
@@ -137,7 +137,7 @@ def _sign(
     tree: Mapping[str, str], statement: bytes, record: Record, signer: Signer, asked: Asked
 ) -> dict[str, bytes]:
     """Return the signed provenance and the signature over everything, checked as a reader would."""
-    expected = _expected(signer, record.version)
+    expected = for_version(signer, record.version)
     holder = asked.holder(signer)
     envelope = bundles.sign_statement(statement, holder)
     digests = {**tree, PROVENANCE: sha256_bytes(statement), ENVELOPE: sha256_bytes(envelope)}
@@ -180,7 +180,7 @@ def _handed_back(
         raise _refused(record.repo, ["it is signed, and the recipe names no signer"])
     if signer is not None:
         beside = {path: sha256_bytes(data) for path, data in files.items() if path != SIGNATURE}
-        _require(files, statement, {**digests, **beside}, _expected(signer, record.version), record.repo)
+        _require(files, statement, {**digests, **beside}, for_version(signer, record.version), record.repo)
     return files
 
 
@@ -217,10 +217,6 @@ def _attach(prepared: Prepared, step: str, repo: str, files: Mapping[str, bytes]
     whole = store.use_tree(digest)
     assert whole is not None, "committed a moment ago"
     return RepoTree(repo=repo, root=store.folder(digest, step.replace("assemble", "attested")), tree=whole)
-
-
-def _expected(signer: Signer, version: str) -> Signer:
-    return signer if isinstance(signer, KeySigner) else signer.of(version)
 
 
 def _refused(repo: str, flaws: list[str]) -> PublishError:

@@ -14,6 +14,7 @@ from release.errors import StoppedError, UsageError
 from release.hub.folder import FolderHub
 from release.hub.transaction import Hub, Outcome, Release, State
 from release.report.terminal import Terminal, rows_table, size
+from release.signer import Signer, for_version
 
 if TYPE_CHECKING:
     from release.hub.client import Client
@@ -66,17 +67,26 @@ def print_plan(release: Release | None, store: Path, terminal: Terminal) -> None
 
 
 def print_outcome(outcome: Outcome, terminal: Terminal) -> None:
-    """Print what each tag pins and what was sent; what was published now is verified as readers get it."""
+    """Print what each tag pins and what was sent."""
     tag = f"v{outcome.version}"
     rows = [(repo.repo, tag, repo.commit[:12], *_sent(repo.sent, repo.size)) for repo in outcome.repos]
     terminal.console.print(rows_table("published", ("repo", "tag", "commit", "sent", "saved"), rows))
-    if outcome.state is State.PUBLISHED:
-        from release.verifying import verify
 
+
+def verify_as_readers(outcome: Outcome, hub: Path | None, signer: Signer | None, terminal: Terminal) -> None:
+    """Verify what was published now, as readers of both tags get it, and say how anybody does.
+
+    Raises ProofError when readers get anything else, or another's signature.
+    """
+    if outcome.state is State.PUBLISHED:
+        from release.verifying.command import Question, verify
+
+        expected = for_version(signer, outcome.version) if signer is not None else None
         for repo in outcome.repos:
-            verify(f"{repo.repo}@{tag}", terminal)
+            verify(Question(asked=f"{repo.repo}@v{outcome.version}", hub=hub, signer=expected), terminal)
+    where = "" if hub is None else f" --hub {hub}"
     for repo in outcome.repos:
-        terminal.say(f"anybody can check it: invoke verify {repo.repo}@{tag}")
+        terminal.say(f"anybody can check it: invoke verify {repo.repo}@v{outcome.version}{where}")
 
 
 def _sent(sent: int | None, whole: int) -> tuple[str, str]:

@@ -48,7 +48,7 @@ def release_version(
         whole = Release(version=prepared.version, repos=attest.attested(prepared, asked))
         outcome = publish(publishing.hub(hub, store.root, terminal, yes=yes), whole)
         lines.keep(opened.line, prepared.version, prepared.done)
-    announcing.announce(prepared, outcome, terminal)
+    announcing.announce(prepared, outcome, hub, terminal)
     if hub is not None and seal.settled(stamps, began):
         question = seal.Question(
             project=lines.PROJECT, recipe=order.recipe, version=order.version, engine=order.engine, hub=hub
@@ -70,7 +70,7 @@ def _seal(
     prepared: Prepared,
     outcome: Outcome,
 ) -> None:
-    said = announcing.said_next_time(prepared, outcome)
+    said = announcing.said_next_time(prepared, outcome, question.hub)
     sealed = seal.dump(inputs, stamps, announcing.results(prepared, outcome), said)
     with suppress(OSError, MachineError):  # without it the next run is slower, and as right
         durable.write(question.file(prepared.line.store.root), sealed)

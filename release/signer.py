@@ -80,6 +80,11 @@ def read_key(path: Path, where: str) -> KeySigner:
     return KeySigner(path)
 
 
+def for_version(signer: Signer, version: str) -> Signer:
+    """Return the signer of one version."""
+    return signer.of(version) if isinstance(signer, IdentitySigner) else signer
+
+
 def words(signer: Signer | None, version: str) -> dict[str, Json]:
     """Return what a card says of the signer; empty when there is none."""
     match signer:

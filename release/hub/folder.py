@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from release import record as records
+from release.allowlist import SIGNATURE
 from release.digest import sha256_bytes, sha256_file
 from release.errors import ConflictError, MachineError, PublishError, UsageError
 from release.hub import journal
@@ -165,7 +166,8 @@ class FolderRepo:
     def published(self) -> Published:
         """Return the folder that readers load from."""
         sums = sha256_bytes((self.visible / SUMS_FILE).read_bytes())
-        return Published(repo=self.source.repo, where=str(self.visible), sums=sums)
+        signed = (self.visible / SIGNATURE).is_file()
+        return Published(repo=self.source.repo, where=str(self.visible), sums=sums, signed=signed)
 
     def _staged(self, path: str) -> bool:
         staged = self.incoming / path

@@ -21,6 +21,7 @@ from huggingface_hub.errors import RevisionNotFoundError
 from huggingface_hub.utils._runtime import is_xet_available
 
 from release import record as records
+from release.allowlist import SIGNATURE
 from release.digest import sha256_bytes
 from release.errors import ConflictError, PublishError
 from release.hub import preflight
@@ -259,6 +260,7 @@ class HuggingFaceRepo:
             commit=self.tagged,
             sent=None if self._additions and is_xet_available() else self.sent,
             size=self.source.tree.size,
+            signed=self.client.read(self.name, SIGNATURE, self.tagged) is not None,
         )
 
     def _ours(self) -> str | None:

@@ -72,6 +72,7 @@ class Published:
     commit: str = ""
     sent: int | None = 0
     size: int = 0
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
