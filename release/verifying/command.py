@@ -106,6 +106,11 @@ def _bytes(
     sibling = f"{record.sibling.repo}@v{record.sibling.version}"
     named = sibling if record.kind == NVFP4 else _material(published, MASTER)
     master = _counterpart(place, MASTER, question.master or named, scratch)
+    if isinstance(base, NotGiven) and isinstance(master, NotGiven):
+        raise UsageError(
+            f"there is nothing to hold the bytes against: {base.why}",
+            hint="name a folder or owner/name@revision with --against (the base), --master, or both",
+        )
     ours = Side(name=published.repo, published=published, folder=scratch / "ours")
     try:
         reading = proofs.plan(ours, record.kind, base, master)
