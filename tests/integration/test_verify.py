@@ -70,7 +70,7 @@ def server(
         there = HuggingFaceHub(endpoint=started.url, journals=tmp_path_factory.mktemp("journals"))
         publish(there, Release(version="1.0.0", repos=(trees[0], trees[1])))
         patch.delenv("HF_TOKEN")
-        patch.setattr("huggingface_hub.constants.ENDPOINT", started.url)
+        patch.setattr("release.verifying.place.endpoint", lambda: started.url)
         patch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nonexistent")
         yield started
 
