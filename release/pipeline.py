@@ -13,6 +13,7 @@ from release.images import Image
 from release.lock import UNRESOLVED, Lock
 from release.plan import Graph
 from release.recipe import CHECKS, Recipe
+from release.signer import words
 
 IMAGES = ("quantize", "serve")
 KINDS = ("nvfp4", "master")
@@ -174,6 +175,7 @@ def _card(kind: str, wanted: Recipe, lock: Lock, version: str, machine: Mapping[
             "sources": {name: source.tree or UNRESOLVED for name, source in lock.sources.items()},
             "recipe": wanted.name,
             "machine": dict(machine),
+            **({"signing": words(wanted.signing, version)} if wanted.signing else {}),
         },
     )
 

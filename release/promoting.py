@@ -32,4 +32,4 @@ def promote_version(recipe: str, version: str, hub: Path | None, terminal: Termi
         )
     with line.store.running():
         outcome = publish(publishing.hub(hub, line.store.root, terminal, yes=yes), release, Way.PROMOTE)
-    announcing.say_where(line.recipe.name, outcome, terminal)
+    announcing.say_where(line.recipe, outcome, hub, terminal)

@@ -16,6 +16,7 @@ from release.hub.folder import FolderHub
 from release.hub.transaction import Hub, Outcome, Release, RepoTree, State, Way
 from release.line import Line
 from release.report.terminal import Terminal, rows_table, size
+from release.signer import Signer, for_version
 
 if TYPE_CHECKING:
     from release.hub.client import Client
@@ -104,10 +105,7 @@ def print_plan(release: Release | None, store: Path, terminal: Terminal, way: Wa
 
 
 def print_outcome(outcome: Outcome, terminal: Terminal) -> None:
-    """Print what readers get by which revision, and what was sent.
-
-    What was published now is verified as readers get it.
-    """
+    """Print what readers get by which revision, and what was sent."""
     rows = [
         (repo.repo, repo.revision, repo.commit[:12], *_sent(repo.sent, repo.size)) for repo in outcome.repos
     ]
@@ -117,14 +115,22 @@ def print_outcome(outcome: Outcome, terminal: Terminal) -> None:
         for repo in outcome.repos:
             terminal.say(f"to look at it: hf download {repo.repo} --revision {repo.revision}")
         terminal.say(f"to publish both: invoke promote --version {outcome.version}")
-        return
-    if outcome.state is State.PUBLISHED:
-        from release.verifying import verify
 
+
+def verify_as_readers(outcome: Outcome, hub: Path | None, signer: Signer | None, terminal: Terminal) -> None:
+    """Verify what was published now, as readers of both tags get it, and say how anybody does.
+
+    Raises ProofError when readers get anything else, or another's signature.
+    """
+    if outcome.state is State.PUBLISHED:
+        from release.verifying.command import Question, verify
+
+        expected = for_version(signer, outcome.version) if signer is not None else None
         for repo in outcome.repos:
-            verify(f"{repo.repo}@{repo.revision}", terminal)
+            verify(Question(asked=f"{repo.repo}@v{outcome.version}", hub=hub, signer=expected), terminal)
+    where = "" if hub is None else f" --hub {hub}"
     for repo in outcome.repos:
-        terminal.say(f"anybody can check it: invoke verify {repo.repo}@{repo.revision}")
+        terminal.say(f"anybody can check it: invoke verify {repo.repo}@v{outcome.version}{where}")
 
 
 def _sent(sent: int | None, whole: int) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from recipes.formats.params import Table as Params
 from recipes.formats.precision import OPTIONS, Precision, parse_precision
 from recipes.formats.serving.budget import Floors, parse_floors
 from recipes.formats.serving.profile import parse_serve
+from release import signer as signers
 from release.digest import Json
 from release.errors import ConfigError, GraftsmithError, UsageError
 from release.source import EXPECTED, HubSource, PathSource, parse_source
@@ -79,6 +80,7 @@ class Recipe:
     smoke: Smoke
     gates: tuple[Mapping[str, Json], ...]
     card: Mapping[str, Json]
+    signing: signers.Signer | None = None
 
     @property
     def base(self) -> str:
@@ -126,6 +128,7 @@ def load(folder: Path) -> Recipe:
         smoke=_smoke(table.take_table("smoke")),
         gates=table.take_rows("gates", lambda row: row.take_rest()),
         card=table.take_table("card").take_rest(),
+        signing=signers.parse(table.take_table("signing", optional=True), folder),
     )
     quantize.done()
     table.done()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from release import announcing, publishing, seal, staged
+from release import announcing, attest, publishing, seal, staged
 from release import line as lines
 from release.errors import MachineError
 from release.hub.transaction import Outcome, Release, Way, publish
@@ -15,14 +15,23 @@ from release.preparing import ASSEMBLED, Opened, Order, Prepared, open_order, pr
 from release.report.terminal import Terminal
 from release.store import durable
 
+NOTHING = attest.Asked()
+
 
 def release_version(
-    order: Order, hub: Path | None, terminal: Terminal, way: Way, *, dry_run: bool, yes: bool = False
+    order: Order,
+    hub: Path | None,
+    terminal: Terminal,
+    way: Way,
+    *,
+    dry_run: bool,
+    yes: bool = False,
+    asked: attest.Asked = NOTHING,
 ) -> None:
     """Release both repos of a line as one version, or print the plan.
 
     ``hub`` is a folder; None is the Hub of HF_ENDPOINT, which is written to once ``yes`` was said.
-    With ``Way.STAGE`` both wait, hidden from readers, for ``invoke promote``.
+    With ``Way.STAGE`` both wait, hidden from readers, for ``invoke promote``. ``asked`` says who signs.
     """
     if hub is None and not dry_run:
         publishing.require_consent(yes=yes)
@@ -34,15 +43,16 @@ def release_version(
         _show(opened, hub, terminal, way)
         return
     store = opened.line.store
+    attest.require_able(opened.line.recipe, asked)
     with store.running():
         prepared = prepare(opened, terminal)
-        wanted = _release(prepared)
-        if way is Way.STAGE:
+        wanted = Release(version=prepared.version, repos=attest.attested(prepared, asked))
+        if way is Way.STAGE:  # each signing gives other bytes: what is staged once is staged again
             assembled = {step: prepared.done[step].tree for step in ASSEMBLED}
             wanted = staged.settle(opened.line, prepared.version, assembled, wanted)
         outcome = publish(publishing.hub(hub, store.root, terminal, yes=yes), wanted, way)
         lines.keep(opened.line, prepared.version, prepared.done)
-    announcing.announce(prepared, outcome, terminal)
+    announcing.announce(prepared, outcome, hub, terminal)
     if hub is not None and way is Way.DIRECT and seal.settled(stamps, began):
         question = seal.Question(
             project=lines.PROJECT, recipe=order.recipe, version=order.version, engine=order.engine, hub=hub
@@ -64,16 +74,10 @@ def _seal(
     prepared: Prepared,
     outcome: Outcome,
 ) -> None:
-    said = announcing.said_next_time(prepared, outcome)
+    said = announcing.said_next_time(prepared, outcome, question.hub)
     sealed = seal.dump(inputs, stamps, announcing.results(prepared, outcome), said)
     with suppress(OSError, MachineError):  # without it the next run is slower, and as right
         durable.write(question.file(prepared.line.store.root), sealed)
-
-
-def _release(prepared: Prepared) -> Release:
-    trees = {name: done.tree for name, done in prepared.done.items()}
-    line = prepared.line
-    return publishing.release_of(line, prepared.version, trees, publishing.locked_files(line))
 
 
 def _planned_release(line: Line, version: str, planned: Sequence[Planned]) -> Release | None:

@@ -6,6 +6,7 @@ Params::
      "sibling_repo": "owner/other", "lock": "<digest>", "sources": {"base": "<digest>"},
      "images": {"quantize": "<digest>"}, "machine": {"cpu": "..."}, "draft": false, "card": {...}}
 
+``signing`` ({"key": "<sha256>"}, or identity and issuer) is who signs, and is absent where nobody does.
 ``machine`` is where the figures were measured; it may stand in smoke's ``facts.machine``
 instead, and only a draft may lack it. The digests of both repos' model files are those of the
 inputs ``tree`` and ``sibling``. A draft may lack every input but ``templates``; it takes the
@@ -69,7 +70,7 @@ def card(inputs: Inputs, params: Params) -> Result:
     )
 
 
-CARD = HostStep(card, revision=2)
+CARD = HostStep(card, revision=3)
 
 
 def read_context(inputs: Inputs, params: Params) -> Context:
@@ -103,6 +104,7 @@ def _target(table: Table, inputs: Inputs) -> Target:
         images=_named(table, "images"),
         machine=_named(table, "machine"),
         draft=draft,
+        signing=dict(_named(table, "signing")),
     )
 
 

@@ -124,14 +124,19 @@ class Client(Asking):
 
         return self.ask(f"read {path} of {repo}", get, repo=repo)
 
-    def tensors(self, repo: str, revision: str) -> set[str]:
-        """Return the names of the tensors in the headers, which are read by ranges."""
-        found = self.ask(
-            f"read the headers of {repo}",
-            lambda: self.api_for(repo).get_safetensors_metadata(repo, revision=revision),
-            repo=repo,
-        )
-        return {name for header in found.files_metadata.values() for name in header.tensors}
+    def part(self, repo: str, path: str, revision: str, begin: int, end: int) -> bytes:
+        """Return bytes ``begin`` to ``end`` of a file. Raises PublishError when other bytes come."""
+        url = hf_hub_url(repo, path, revision=revision, endpoint=self.endpoint)
+
+        def get() -> bytes:
+            wanted = {**self._headers(repo), "Range": f"bytes={begin}-{end - 1}"}
+            response = get_session().get(url, headers=wanted)
+            hf_raise_for_status(response)
+            if response.status_code != HTTPStatus.PARTIAL_CONTENT or len(response.content) != end - begin:
+                raise PublishError(f"{repo}: the Hub did not send bytes {begin} to {end} of {path}")
+            return response.content
+
+        return self.ask(f"read a part of {path} of {repo}", get, repo=repo)
 
     def send_blobs(self, repo: str, additions: Sequence[CommitOperationAdd]) -> None:
         """Send the large files that the Hub does not have: before each try it says which."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from release.allowlist import ATTESTATION
 from release.digest import File, Tree, sha256_bytes
 from release.errors import PublishError
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 SERVER_OWNED = (".gitattributes",)
 """Files that the Hub itself writes lines into: neither compared nor deleted, and no part of a tree."""
 
-MEASURED = ("README.md", "release.json", "SHA256SUMS")
-"""Files that tell measurements: they may differ between two publishes of the same release."""
+MEASURED = ("README.md", "release.json", "SHA256SUMS", *ATTESTATION)
+"""Files that tell measurements, or who vouches: they may differ between two publishes of a release."""
 
 KNOWN_CLIENT = 2
 """The major version of huggingface_hub whose ``upload_info`` is known."""

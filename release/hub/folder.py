@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from release import record as records
+from release.allowlist import SIGNATURE
 from release.digest import sha256_bytes, sha256_file
 from release.errors import ConflictError, MachineError, PublishError, UsageError
 from release.hub import journal
@@ -188,7 +189,10 @@ class FolderRepo:
         """Return the folder that readers load from; the hidden one while it is staged."""
         where = self.visible if self.visible.exists() else self.incoming
         return Published(
-            repo=self.source.repo, where=str(where), sums=sha256_bytes((where / SUMS_FILE).read_bytes())
+            repo=self.source.repo,
+            where=str(where),
+            sums=sha256_bytes((where / SUMS_FILE).read_bytes()),
+            signed=(where / SIGNATURE).is_file(),
         )
 
     def _staged(self, path: str) -> bool:

@@ -13,7 +13,7 @@ from release.hub import secrets
 
 CARD = "README.md"
 TOKENIZER = "tokenizer_config.json"
-TEXT = (".json", ".jsonl", ".jinja", ".md", ".txt", "LICENSE", "NOTICE", "SHA256SUMS")
+TEXT = (".json", ".jsonl", ".jinja", ".md", ".txt", ".sig", "LICENSE", "NOTICE", "SHA256SUMS")
 
 
 def check(root: Path, tree: Tree, locked: Mapping[str, str]) -> None:

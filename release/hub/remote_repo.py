@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub.utils._runtime import is_xet_available
 
+from release.allowlist import SIGNATURE
 from release.digest import sha256_bytes
 from release.errors import PublishError
 from release.hub import preflight
@@ -140,6 +141,7 @@ class RemoteRepo:
             revision=revision,
             sent=None if self.additions and is_xet_available() else self.sent,
             size=self.wanted.source.tree.size,
+            signed=self.client.read(self.name, SIGNATURE, commit) is not None,
         )
 
 

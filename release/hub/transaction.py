@@ -92,6 +92,7 @@ class Published:
     revision: str = ""
     sent: int | None = 0
     size: int = 0
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

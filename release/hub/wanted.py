@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from huggingface_hub.errors import RevisionNotFoundError
 
 from release import record as records
-from release.digest import sha256_bytes
+from release.allowlist import ATTESTATION
+from release.digest import parse_sums, sha256_bytes
 from release.errors import ConflictError, PublishError
 from release.hub.client import Client
 from release.hub.files import SERVER_OWNED, LocalTree, RemoteFile, measured
@@ -123,13 +124,19 @@ class Wanted:
         )
 
     def _whole(self, commit: str, there: Mapping[str, RemoteFile]) -> bool:
-        """Tell whether a commit's own sums name its files: a card that somebody edited is no release."""
+        """Tell whether a commit's own sums name its files: a card that somebody edited is no release.
+
+        No sums name the attestation, which is another each time it is signed; none of ours may be lacking.
+        """
         text = self.client.read(self.name, SUMS_FILE, commit) or b""
-        lines = (line.partition("  ") for line in text.decode(errors="replace").splitlines())
-        named = {path: sha256 for sha256, _, path in lines}
-        held = {path: file for path, file in there.items() if path not in (*SERVER_OWNED, SUMS_FILE)}
-        return named.keys() == held.keys() and all(
-            named[path] == self._sha256(commit, path, file) for path, file in held.items()
+        named = parse_sums(text.decode(errors="replace"))
+        beside = (*SERVER_OWNED, SUMS_FILE, *ATTESTATION)
+        held = {path: file for path, file in there.items() if path not in beside}
+        attested = set(ATTESTATION) & self.source.tree.files.keys() <= there.keys()
+        return (
+            attested
+            and named.keys() == held.keys()
+            and all(named[path] == self._sha256(commit, path, file) for path, file in held.items())
         )
 
     def _sha256(self, commit: str, path: str, file: RemoteFile) -> str:
