@@ -23,13 +23,13 @@ def promote_version(recipe: str, version: str, hub: Path | None, terminal: Termi
         publishing.require_consent(yes=yes)
     line = lines.open_line(recipe)
     version = lines.parse_version(version)
-    release = staged.recall(line, version)
-    if release is None:
-        raise UsageError(
-            f"{line.recipe.name} {version} was not staged from this store",
-            why="What is promoted is compared with what was staged from here.",
-            hint=f"stage it first: invoke release --version {version} --hub hf --stage",
-        )
     with line.store.running():
+        release = staged.recall(line, version)
+        if release is None:
+            raise UsageError(
+                f"{line.recipe.name} {version} was not staged from this store",
+                why="What is promoted is compared with what was staged from here.",
+                hint=f"stage it first: invoke release --version {version} --hub hf --stage",
+            )
         outcome = publish(publishing.hub(hub, line.store.root, terminal, yes=yes), release, Way.PROMOTE)
     announcing.say_where(line.recipe, outcome, hub, terminal)

@@ -6,11 +6,13 @@ A folder needs no word; a remote Hub asks before it is written to.
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipes.formats.release_files import TEMPLATE_FILE
 from release import line as lines
+from release.allowlist import ATTESTATION
 from release.errors import StoppedError, UsageError
 from release.hub.folder import FolderHub
 from release.hub.transaction import Hub, Outcome, Release, RepoTree, State, Way
@@ -101,7 +103,12 @@ def print_plan(release: Release | None, store: Path, terminal: Terminal, way: Wa
         terminal.say("publish: the bytes to send are known once both trees are assembled")
         return
     terminal.say("publish:")
-    _say_repos(remote(store, terminal, yes=True).plan(release, way), terminal)
+    _say_repos(tuple(map(_as_attested, remote(store, terminal, yes=True).plan(release, way))), terminal)
+
+
+def _as_attested(repo: "RepoIntent") -> "RepoIntent":
+    """Leave out the attestation: it is made when a release is published, so a plan takes it for gone."""
+    return replace(repo, deletes=tuple(path for path in repo.deletes if path not in ATTESTATION))
 
 
 def print_outcome(outcome: Outcome, terminal: Terminal) -> None:

@@ -81,8 +81,10 @@ def _seal(
 
 
 def _planned_release(line: Line, version: str, planned: Sequence[Planned]) -> Release | None:
-    """Return the release when nothing is left to build."""
+    """Return the release when nothing is left to build: as it was staged, or not yet attested."""
     trees = {item.step.name: item.tree for item in planned if item.tree and item.status is Status.HIT}
     if len(trees) != len(planned):
         return None
-    return publishing.release_of(line, version, trees, publishing.locked_files(line))
+    locked, assembled = publishing.locked_files(line), {step: trees[step] for step in ASSEMBLED}
+    staged_before = staged.noted(line, version, assembled, locked)
+    return staged_before or publishing.release_of(line, version, trees, locked)

@@ -88,6 +88,11 @@ def test_a_staged_version_is_seen_by_nobody_until_it_is_promoted(remote: Remote,
         assert staged.returncode == 0, staged.stdout + staged.stderr
         assert "invoke promote --version 0.2.0" in staged.stdout
     assert [remote.server.git(repo, "rev-parse", "main") for repo in (MASTER, NVFP4)] == before
+    for more in ((), ("--stage",)):
+        planned = remote.invoke("release", "--version", "0.2.0", "--hub", "hf", "--dry-run", *more)
+        assert planned.returncode == 0, planned.stdout + planned.stderr
+        assert "; deletes" not in planned.stdout
+        assert ("; pull request #1 is open" in planned.stdout) == bool(more)
     subprocess.run(
         [
             *(str(Path(sys.executable).with_name("hf")), "download", NVFP4),

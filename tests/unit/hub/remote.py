@@ -49,10 +49,14 @@ class Pair:
             endpoint=self.server.url, journals=self.root / machine / "journals", patience=patience
         )
 
-    def release(self, *, body: str = "", figure: float = 2.6, version: str = "1.0.0") -> Release:
+    def release(
+        self, *, body: str = "", figure: float = 2.6, version: str = "1.0.0", signature: str = ""
+    ) -> Release:
         """Write the trees of a release whose blobs nobody else has."""
-        where = self.root / f"trees-{version}-{body}-{figure}"
-        return release(where, version=version, body=f"{self.name} {body}", figure=figure, names=self.names)
+        where, body = self.root / f"trees-{version}-{body}-{figure}-{signature}", f"{self.name} {body}"
+        return release(
+            where, version=version, body=body, figure=figure, names=self.names, signature=signature
+        )
 
     def at(self, name: str, revision: str) -> dict[str, str]:
         """Return the git blob of each file of a revision, as git tells it."""

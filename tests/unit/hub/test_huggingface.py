@@ -128,6 +128,24 @@ def test_what_another_machine_committed_is_adopted_when_it_is_whole(meddled: boo
     assert len(set(pair.tags(pair.names[0]) + pair.tags(pair.names[1]))) == 1
 
 
+@pytest.mark.parametrize("signature", ["theirs", ""])
+def test_another_signature_of_the_same_tree_is_adopted_and_none_is_not(signature: str, pair: Pair) -> None:
+    pair.server.faults({"method": "POST", "path": "/tag/", "how": "status", "status": 503, "times": 9})
+    with pytest.raises(NetworkError):
+        publish(pair.hub(HASTE, machine="another"), pair.release(signature=signature))
+    pair.server.faults()
+    outcome = publish(pair.hub(), pair.release(signature="ours"))
+    assert [repo.signed for repo in outcome.repos] == [True, True]
+    for name in pair.names:
+        found = json.loads(pair.server.git(name, "cat-file", "blob", "v1.0.0:model.sig"))
+        assert found == {"model.sig": signature or "ours"}
+        commits = pair.server.git(name, "rev-list", "--count", "main").strip()
+        assert commits == ("2" if signature else "3")
+    start = len(pair.server.asked())
+    assert publish(pair.hub(), pair.release(signature="again")).state is State.ALREADY
+    assert not [asked for asked in pair.server.asked(start) if asked["method"] in WRITES]
+
+
 def test_a_commit_of_ours_is_tagged_although_main_has_moved_on(pair: Pair) -> None:
     wanted = pair.release()
     pair.server.faults(

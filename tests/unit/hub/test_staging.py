@@ -167,6 +167,20 @@ def test_a_strangers_pull_request_with_the_same_weights_and_another_card_is_not_
     _untouched(pair)
 
 
+def test_what_is_promoted_is_what_was_signed_when_it_was_staged(pair: Pair) -> None:
+    wanted = pair.release(signature="ours")
+    staged = publish(pair.hub(), wanted, Way.STAGE)
+    assert [repo.signed for repo in staged.repos] == [True, True]
+    other = pair.release(signature="another")
+    for way in (Way.STAGE, Way.PROMOTE):
+        with pytest.raises(PublishError, match=r"holds something else: model\.sig"):
+            publish(pair.hub(), other, way)
+    _untouched(pair)
+    promoted = publish(pair.hub(), wanted, Way.PROMOTE)
+    assert [repo.signed for repo in promoted.repos] == [True, True]
+    pair.check(wanted)
+
+
 def test_a_pull_request_that_was_merged_by_hand_is_only_tagged(pair: Pair) -> None:
     wanted = pair.release()
     publish(pair.hub(), wanted, Way.STAGE)
