@@ -345,15 +345,21 @@ def release(
     cache: str = "",
     cache_trust: str = "",
     cache_push: bool = False,
+    stage: bool = False,
     yes: bool = False,
     namespace: str = "",
     soak: int = 0,
+    sign_key: str = "",
+    attested: str = "",
 ) -> None:
     """Release both repos of a line as one version (--dry-run: print the plan; --engine local or docker).
 
     --soak MINUTES serves the quantized tree for so long first; memory or acceptance that drifts stops it.
     --hub is a folder, or hf for the Hub of HF_ENDPOINT, which asks before it writes (--yes: no question).
     --namespace owns both repos, where it is not the recipe's own; your token must be able to write there.
+    --stage leaves a pull request on each repo (in a folder: hidden), until: invoke promote.
+    --sign-key FILE signs both repos where the recipe names its public half; --attested DIR takes what
+    invoke attest wrote.
 
     Example: invoke release --version 0.1.0
     """
@@ -371,11 +377,37 @@ def release(
 
     from dataclasses import replace
 
+    from release.attest import Asked
+    from release.hub.transaction import Way
     from release.releasing import release_version
     from release.report.terminal import Terminal
 
+    way = Way.STAGE if stage else Way.DIRECT
     order = replace(_order(recipe, version, engine, cache, cache_trust, cache_push, namespace), soak=soak)
-    release_version(order, where, Terminal(), dry_run=dry_run, yes=yes)
+    signing = Asked(key=sign_key, attested=attested)
+    release_version(order, where, Terminal(), way, dry_run=dry_run, yes=yes, asked=signing)
+
+
+@command
+def promote(
+    context: Context,
+    version: str,
+    recipe: str = "tiny",
+    hub: str = "hf",
+    yes: bool = False,
+    namespace: str = "",
+) -> None:
+    """Merge and tag what `release --stage` left at both repos, when it is still what was staged.
+
+    --hub is a folder, or hf for the Hub of HF_ENDPOINT, which asks before it writes (--yes: no question).
+
+    Example: invoke promote --version 0.1.0
+    """
+    from release.promoting import promote_version
+    from release.report.terminal import Terminal
+
+    where = None if hub == "hf" else Path(hub).absolute()
+    promote_version(recipe, version, where, Terminal(), yes=yes, namespace=namespace)
 
 
 @command
@@ -399,6 +431,21 @@ def prepare(
 
     order = _order(recipe, version, engine, cache, cache_trust, cache_push, namespace)
     prepare_version(order, Path(out).absolute() if out else None, Terminal())
+
+
+@command
+def attest(context: Context, prepared: str, recipe: str = "tiny", sign_key: str = "") -> None:
+    """Sign what invoke prepare --out wrote: sums and provenance of both repos, without their weights.
+
+    With a key (--sign-key FILE, or GRAFTSMITH_SIGN_KEY), or in a workflow with its identity, as the
+    recipe says. Writes model.sig and provenance.sigstore.json beside each tree's sums.
+
+    Example: invoke attest prepared
+    """
+    from release.attest import sign_prepared
+    from release.report.terminal import Terminal
+
+    sign_prepared(recipe, Path(prepared).absolute(), sign_key, Terminal())
 
 
 @command
@@ -453,15 +500,42 @@ def yank(
 
 
 @command
-def verify(context: Context, published: str) -> None:
+def verify(
+    context: Context,
+    published: str,
+    hub: str = "hf",
+    public_key: str = "",
+    identity: str = "",
+    issuer: str = "",
+    bytes_: bool = False,
+    against: str = "",
+    master: str = "",
+    rebuild: bool = False,
+    recipe: str = "",
+) -> None:
     """Verify a published repo at its tag without downloading its weights; exit code 6 when it is another.
 
-    Example: invoke verify graftsmith/tiny-cascade-NVFP4-MTP@v0.1.0
+    --public-key FILE, or --identity and --issuer: who must have signed it. --bytes reads what was left
+    alone, here and in base and master (--against, --master: a folder or owner/name@revision).
+    --rebuild builds the model files again from lock and published scales. --hub DIR reads a folder.
+
+    Example: invoke verify graftsmith/tiny-cascade-NVFP4-MTP@v0.1.0 --hub dist/hub
     """
     from release.report.terminal import Terminal
-    from release.verifying import verify as run
+    from release.verifying.command import Question, signer_of
+    from release.verifying.command import verify as run
 
-    run(published, Terminal())
+    question = Question(
+        asked=published,
+        hub=None if hub == "hf" else Path(hub).absolute(),
+        signer=signer_of(public_key, identity, issuer),
+        bytes=bytes_,
+        against=against,
+        master=master,
+        rebuild=rebuild,
+        recipe=recipe,
+    )
+    run(question, Terminal())
 
 
 @command
@@ -611,7 +685,9 @@ namespace = Collection(
     diff,
     card,
     release,
+    promote,
     prepare,
+    attest,
     hub_setup,
     hub,
     rollback,

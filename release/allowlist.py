@@ -7,7 +7,11 @@ allowed("modeling_x.py")      # False
 from pathlib import PurePosixPath
 
 SUFFIXES = (".safetensors", ".json", ".jsonl", ".jinja", ".md", ".txt")
-NAMES = ("LICENSE", "NOTICE", "report.html", "SHA256SUMS")
+PROVENANCE, ENVELOPE, SIGNATURE = "provenance.json", "provenance.sigstore.json", "model.sig"
+ATTESTATION = (PROVENANCE, ENVELOPE, SIGNATURE)
+"""What is said of a tree once it is fixed: no SHA256SUMS names these, and no two releases differ by them."""
+
+NAMES = ("LICENSE", "NOTICE", "report.html", "SHA256SUMS", SIGNATURE)
 PICTURES = (
     "evidence/prove/ledger.svg",
     "evidence/report/acceptance-positions.svg",

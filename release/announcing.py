@@ -10,28 +10,46 @@ from release import publishing, verdicts
 from release.hub.transaction import Outcome, State
 from release.preparing import Prepared
 from release.realize import Done
+from release.recipe import Recipe
 from release.report.terminal import Terminal, rows_table, size
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def announce(prepared: Prepared, outcome: Outcome, terminal: Terminal) -> None:
+BECAME = {
+    State.PUBLISHED: "is released",
+    State.ALREADY: "was released before; nothing changed",
+    State.STAGED: "is staged; readers see nothing of it",
+}
+
+
+def announce(prepared: Prepared, outcome: Outcome, hub: Path | None, terminal: Terminal) -> None:
     """Say what happened and where everything is; a no-op says only where."""
-    if outcome.state is State.PUBLISHED:
+    if outcome.state is not State.ALREADY:
         for table in (_steps_table(prepared), *_verdict_tables(prepared)):
             terminal.console.print(table, "")
-    said = "is released" if outcome.state is State.PUBLISHED else "was released before; nothing changed"
-    terminal.say(f"{prepared.line.recipe.name} {outcome.version} {said}:")
+    say_where(prepared.line.recipe, outcome, hub, terminal)
+
+
+def say_where(recipe: Recipe, outcome: Outcome, hub: Path | None, terminal: Terminal) -> None:
+    """Say what became of a version of ``recipe``, and where both repos are.
+
+    What was published now is verified as readers get it: ``hub`` is a folder, None a remote Hub.
+    """
+    terminal.say(f"{recipe.name} {outcome.version} {BECAME[outcome.state]}:")
     for repo in outcome.repos:
-        terminal.say(f"  {repo.repo} v{outcome.version}\n    {repo.where}")
-    if any(repo.commit for repo in outcome.repos):
+        signed = "signed" if repo.signed else "not signed"
+        terminal.say(f"  {repo.repo} v{outcome.version}, {signed}\n    {repo.where}")
+    if hub is None:
         publishing.print_outcome(outcome, terminal)
-        return
-    terminal.say("to check one: cd into it, then: sha256sum --check SHA256SUMS")
+    if outcome.state is not State.STAGED:
+        publishing.verify_as_readers(outcome, hub, recipe.signing, terminal)
+    if hub is not None:
+        terminal.say("without graftsmith: cd into one, then: sha256sum --check SHA256SUMS")
 
 
-def said_next_time(prepared: Prepared, outcome: Outcome) -> str:
+def said_next_time(prepared: Prepared, outcome: Outcome, hub: Path) -> str:
     """Return what the same release prints while nothing changes."""
     said = io.StringIO()
     terminal = Terminal(out=said)
@@ -39,7 +57,7 @@ def said_next_time(prepared: Prepared, outcome: Outcome) -> str:
     terminal.say(f"{prepared.line.recipe.name} {prepared.version}: {len(steps)} steps, 0 to build")
     for step in steps:
         terminal.finished(step, replace(prepared.done[step.name], built=False))
-    announce(prepared, replace(outcome, state=State.ALREADY), terminal)
+    announce(prepared, replace(outcome, state=State.ALREADY), hub, terminal)
     return said.getvalue()
 
 

@@ -95,8 +95,8 @@ def _whole(inputs: Inputs) -> dict[str, Taken]:
         for path in inputs[name].tree.files:
             if path in taken:
                 raise ConfigError(f"{path}: expected from one input, got {taken[path].input} and {name}")
-            if path in (RECORD_FILE, SUMS_FILE) or path.startswith("evidence/"):
-                raise ConfigError(f"{name}/{path}: assemble writes this path itself")
+            if path in (RECORD_FILE, SUMS_FILE, *allowlist.ATTESTATION) or path.startswith("evidence/"):
+                raise ConfigError(f"{name}/{path}: this path is written when the tree is put together")
             taken[path] = Taken(name, path)
     return taken
 

@@ -127,6 +127,12 @@ class Tree:
         return cls(files)
 
 
+def parse_sums(text: str) -> dict[str, str]:
+    """Return path → sha256 of a SHA256SUMS text: a line is the digest, two spaces, the path."""
+    lines = (line.partition("  ") for line in text.splitlines())
+    return {path: digest for digest, _, path in lines if path}
+
+
 def check_path(path: str) -> None:
     """Refuse a path that could leave its folder or break a SHA256SUMS line.
 

@@ -13,6 +13,7 @@ from release.images import Image
 from release.lock import UNRESOLVED, Lock
 from release.plan import Graph
 from release.recipe import CHECKS, FIDELITY, SANITY, TEXTS, Recipe
+from release.signer import words
 
 KINDS = ("nvfp4", "master")
 CPU_VARIANT = "cpu"
@@ -258,6 +259,7 @@ def _card(kind: str, wanted: Recipe, lock: Lock, version: str, machine: Mapping[
             "machine": dict(machine),
             "floors": dict(asdict(wanted.smoke.floors)),
             "gpu": wanted.variant != CPU_VARIANT,
+            **({"signing": words(wanted.signing, version)} if wanted.signing else {}),
         },
     )
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recipes.formats.byte_budget import ByteBudget
-from release import budget
+from release import budget, provenance
 from release import line as lines
 from release import lock as locks
+from release.allowlist import PROVENANCE
 from release.assemble import SUMS_FILE
+from release.attesting.statement import dump
 from release.cache.choice import Choice
 from release.errors import LockError, UsageError
 from release.guard.nvml import open_gpus
@@ -125,7 +127,8 @@ def prepare(opened: Opened, terminal: Terminal) -> Prepared:
 def prepare_version(order: Order, out: Path | None, terminal: Terminal) -> None:
     """Prepare a version and say where both trees are (``invoke prepare``).
 
-    With ``out``, each tree's sums, record, evidence and card are copied to ``out/<step>``.
+    With ``out``, each tree's sums, record, evidence and card are copied to ``out/<step>``, beside
+    its provenance.
     """
     prepared = prepare(open_order(order, terminal), terminal)
     for step in ASSEMBLED:
@@ -133,8 +136,16 @@ def prepare_version(order: Order, out: Path | None, terminal: Terminal) -> None:
         terminal.say(f"{step}: {tree}")
         if out is not None:
             _hand_on(tree, out / step)
+            (out / step / PROVENANCE).write_bytes(describe(prepared, step))
     if out is not None:
         terminal.say(f"sums and evidence: {out}")
+
+
+def describe(prepared: Prepared, step: str) -> bytes:
+    """Return the provenance of the tree of a step of ``ASSEMBLED``, unsigned."""
+    kind = step.removeprefix("assemble-")
+    line, steps = prepared.line, prepared.steps
+    return dump(provenance.of_tree(line, steps, prepared.version, prepared.done, kind))
 
 
 def build(order: Order, targets: Sequence[str], terminal: Terminal) -> None:

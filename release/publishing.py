@@ -4,21 +4,27 @@ A folder needs no word; a remote Hub asks before it is written to.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recipes.formats.release_files import TEMPLATE_FILE
 from release import line as lines
 from release import recipe as recipes
+from release.allowlist import ATTESTATION
 from release.errors import StoppedError, UsageError
 from release.hub.folder import FolderHub
-from release.hub.transaction import Hub, Outcome, Release, State
+from release.hub.transaction import Hub, Outcome, Release, RepoTree, State, Way
+from release.line import Line
 from release.report.terminal import Terminal, rows_table, size
+from release.signer import Signer, for_version
 
 if TYPE_CHECKING:
     from release.hub.client import Client
-    from release.hub.huggingface import HuggingFaceHub, Intent, RepoIntent
+    from release.hub.huggingface import HuggingFaceHub
+    from release.hub.intent import Intent, RepoIntent
 
 REMOTE = "hf"
 """What ``--hub`` is called when it is no folder: the Hub of HF_ENDPOINT."""
@@ -34,6 +40,41 @@ def require_consent(*, yes: bool) -> None:
             "publishing to a Hub asks before it writes, and nobody is there to answer",
             hint="add --yes to publish without being asked, or --dry-run to see the plan",
         )
+
+
+def release_of(
+    line: Line, version: str, trees: Mapping[str, str], locked: Mapping[str, str] | None = None
+) -> Release:
+    """Return the release that two assembled trees of the store are; ``trees`` by the name of their step.
+
+    ``locked`` are the files that must be those of the lock, by their sha256.
+    """
+    repos = line.recipe.repos
+    return Release(
+        version=version,
+        repos=(
+            _repo_tree(line, trees["assemble-master"], "assemble-master", repos.master, locked or {}),
+            _repo_tree(line, trees["assemble-nvfp4"], "assemble-nvfp4", repos.nvfp4, locked or {}),
+        ),
+    )
+
+
+def locked_files(line: Line) -> Mapping[str, str]:
+    """Return the files that must be those of the line's lock, by their sha256."""
+    pinned = line.pinned.get("chat_template")
+    tree = pinned.tree if pinned else line.trees.get("chat_template")
+    return {TEMPLATE_FILE: tree.files[TEMPLATE_FILE].sha256} if tree else {}
+
+
+def _repo_tree(line: Line, digest: str, step: str, repo: str, locked: Mapping[str, str]) -> RepoTree:
+    store = line.store
+    tree = store.tree(digest)
+    if tree is None:
+        raise UsageError(
+            f"{step} of {repo} is not whole in the store {store.root}",
+            hint="build it again: the same release builds only what is missing",
+        )
+    return RepoTree(repo=repo, root=store.folder(digest, step), tree=tree, locked=locked)
 
 
 def hub(folder: Path | None, store: Path, terminal: Terminal, *, yes: bool) -> Hub:
@@ -57,27 +98,47 @@ def remote(store: Path, terminal: Terminal, *, yes: bool) -> "HuggingFaceHub":
     return HuggingFaceHub(endpoint=endpoint(), journals=store / "publishing", confirm=confirm)
 
 
-def print_plan(release: Release | None, store: Path, terminal: Terminal) -> None:
-    """Say what publishing would send, once both trees are assembled."""
+def print_plan(release: Release | None, store: Path, terminal: Terminal, way: Way) -> None:
+    """Say what publishing would send, and how long that takes, once both trees are assembled."""
     if release is None:
         terminal.say("publish: the bytes to send are known once both trees are assembled")
         return
     terminal.say("publish:")
-    _say_repos(remote(store, terminal, yes=True).plan(release), terminal)
+    _say_repos(tuple(map(_as_attested, remote(store, terminal, yes=True).plan(release, way))), terminal)
+
+
+def _as_attested(repo: "RepoIntent") -> "RepoIntent":
+    """Leave out the attestation: it is made when a release is published, so a plan takes it for gone."""
+    return replace(repo, deletes=tuple(path for path in repo.deletes if path not in ATTESTATION))
 
 
 def print_outcome(outcome: Outcome, terminal: Terminal) -> None:
-    """Print what each tag pins and what was sent; what was published now is verified as readers get it."""
-    tag = f"v{outcome.version}"
-    rows = [(repo.repo, tag, repo.commit[:12], *_sent(repo.sent, repo.size)) for repo in outcome.repos]
-    terminal.console.print(rows_table("published", ("repo", "tag", "commit", "sent", "saved"), rows))
-    if outcome.state is State.PUBLISHED:
-        from release.verifying import verify
-
+    """Print what readers get by which revision, and what was sent."""
+    rows = [
+        (repo.repo, repo.revision, repo.commit[:12], *_sent(repo.sent, repo.size)) for repo in outcome.repos
+    ]
+    title = "staged" if outcome.state is State.STAGED else "published"
+    terminal.console.print(rows_table(title, ("repo", "revision", "commit", "sent", "saved"), rows))
+    if outcome.state is State.STAGED:
         for repo in outcome.repos:
-            verify(f"{repo.repo}@{tag}", terminal)
+            terminal.say(f"to look at it: hf download {repo.repo} --revision {repo.revision}")
+        terminal.say(f"to publish both: invoke promote --version {outcome.version}")
+
+
+def verify_as_readers(outcome: Outcome, hub: Path | None, signer: Signer | None, terminal: Terminal) -> None:
+    """Verify what was published now, as readers of both tags get it, and say how anybody does.
+
+    Raises ProofError when readers get anything else, or another's signature.
+    """
+    if outcome.state is State.PUBLISHED:
+        from release.verifying.command import Question, verify
+
+        expected = for_version(signer, outcome.version) if signer is not None else None
+        for repo in outcome.repos:
+            verify(Question(asked=f"{repo.repo}@v{outcome.version}", hub=hub, signer=expected), terminal)
+    where = "" if hub is None else f" --hub {hub}"
     for repo in outcome.repos:
-        terminal.say(f"anybody can check it: invoke verify {repo.repo}@{tag}")
+        terminal.say(f"anybody can check it: invoke verify {repo.repo}@v{outcome.version}{where}")
 
 
 def _sent(sent: int | None, whole: int) -> tuple[str, str]:
@@ -88,11 +149,11 @@ def _sent(sent: int | None, whole: int) -> tuple[str, str]:
 def set_up(recipe: str, terminal: Terminal, *, private: bool, namespace: str = "") -> None:
     """Make both repos of a line on the Hub of HF_ENDPOINT; those that are there stay as they are."""
     with _client(recipe, namespace) as (client, repos):
-        terminal.say(f"{client.api.endpoint}, as {client.whoami()}:")
+        terminal.say(f"{client.endpoint}, as {client.whoami()}:")
         for repo in repos:
             client.create(repo, private=private)
             client.check_write(repo)
-            terminal.say(f"  {client.api.endpoint}/{repo} is there, and this token may write to it")
+            terminal.say(f"  {client.endpoint}/{repo} is there, and this token may write to it")
 
 
 def roll_back(recipe: str, version: str, terminal: Terminal, *, yes: bool, namespace: str = "") -> None:
@@ -127,7 +188,7 @@ def _client(recipe: str, namespace: str) -> "Iterator[tuple[Client, tuple[str, s
     journal = CallJournal(file, version="", repos={})
     with one_try(patience):
         repos = line.recipe.repos
-        yield Client.connect(endpoint(), patience, journal), (repos.master, repos.nvfp4)
+        yield Client.connect(endpoint(), patience, journal, publishes=True), (repos.master, repos.nvfp4)
     journal.close()
 
 
@@ -142,5 +203,6 @@ def _say_repos(repos: "tuple[RepoIntent, ...]", terminal: Terminal) -> None:
         minutes = repo.unsent / SLOW_LINE / 60
         time = f", {minutes:.0f} min at 100 Mbit/s" if minutes >= 1 else ""
         gone = f"; deletes {', '.join(repo.deletes)}" if repo.deletes else ""
-        said = f"{repo.files} files, {size(repo.size)}; {size(repo.unsent)} to send{time}{gone}"
+        way = f"; {repo.how}" if repo.how else ""
+        said = f"{repo.files} files, {size(repo.size)}; {size(repo.unsent)} to send{time}{gone}{way}"
         terminal.say(f"  {repo.repo}: {said}")

@@ -14,6 +14,7 @@ from recipes.formats.precision import OPTIONS, Precision, parse_precision
 from recipes.formats.sanity import parse_sanity, refuse_unfit
 from recipes.formats.serving.budget import Floors, parse_floors
 from recipes.formats.serving.profile import parse_serve
+from release import signer as signers
 from release.digest import Json
 from release.errors import ConfigError, GraftsmithError, UsageError
 from release.reponame import RepoName
@@ -88,6 +89,7 @@ class Recipe:
     gates: tuple[Mapping[str, Json], ...]
     soak_gates: tuple[Mapping[str, Json], ...]
     card: Mapping[str, Json]
+    signing: signers.Signer | None = None
 
     @property
     def base(self) -> str:
@@ -142,6 +144,7 @@ def load(folder: Path, namespace: str = "") -> Recipe:
         gates=tuple(row for row in gates if not _of_soak(row)),
         soak_gates=tuple(row for row in gates if _of_soak(row)),
         card=table.take_table("card").take_rest(),
+        signing=signers.parse(table.take_table("signing", optional=True), folder),
     )
     quantize.done()
     table.done()

@@ -1,27 +1,37 @@
 """``invoke release``, top-down: plan, prepare, publish, say where everything is."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from release import announcing, publishing, seal
+from release import announcing, attest, publishing, seal, staged
 from release import line as lines
 from release.errors import MachineError
-from release.hub.transaction import Outcome, Release, RepoTree, publish
+from release.hub.transaction import Outcome, Release, Way, publish
 from release.line import Line
 from release.plan import Planned, Status
-from release.preparing import Opened, Order, Prepared, open_order, prepare, show_plan
+from release.preparing import ASSEMBLED, Opened, Order, Prepared, open_order, prepare, show_plan
 from release.report.terminal import Terminal
 from release.store import durable
 
+NOTHING = attest.Asked()
+
 
 def release_version(
-    order: Order, hub: Path | None, terminal: Terminal, *, dry_run: bool, yes: bool = False
+    order: Order,
+    hub: Path | None,
+    terminal: Terminal,
+    way: Way,
+    *,
+    dry_run: bool,
+    yes: bool = False,
+    asked: attest.Asked = NOTHING,
 ) -> None:
     """Release both repos of a line as one version, or print the plan.
 
     ``hub`` is a folder; None is the Hub of HF_ENDPOINT, which is written to once ``yes`` was said.
+    With ``Way.STAGE`` both wait, hidden from readers, for ``invoke promote``. ``asked`` says who signs.
     """
     if hub is None and not dry_run:
         publishing.require_consent(yes=yes)
@@ -30,15 +40,20 @@ def release_version(
     stamps = seal.look(inputs)
     opened = open_order(order, terminal)
     if dry_run:
-        _show(opened, hub, terminal)
+        _show(opened, hub, terminal, way)
         return
     store = opened.line.store
+    attest.require_able(opened.line.recipe, asked)
     with store.running():
         prepared = prepare(opened, terminal)
-        outcome = publish(publishing.hub(hub, store.root, terminal, yes=yes), _release(prepared))
+        wanted = Release(version=prepared.version, repos=attest.attested(prepared, asked))
+        if way is Way.STAGE:  # each signing gives other bytes: what is staged once is staged again
+            assembled = {step: prepared.done[step].tree for step in ASSEMBLED}
+            wanted = staged.settle(opened.line, prepared.version, assembled, wanted)
+        outcome = publish(publishing.hub(hub, store.root, terminal, yes=yes), wanted, way)
         lines.keep(opened.line, prepared.version, prepared.done)
-    announcing.announce(prepared, outcome, terminal)
-    if hub is not None and not order.soak and seal.settled(stamps, began):
+    announcing.announce(prepared, outcome, hub, terminal)
+    if hub is not None and way is Way.DIRECT and not order.soak and seal.settled(stamps, began):
         question = seal.Question(
             project=lines.PROJECT,
             recipe=order.recipe,
@@ -50,11 +65,11 @@ def release_version(
         _seal(question, inputs, stamps, prepared, outcome)
 
 
-def _show(opened: Opened, hub: Path | None, terminal: Terminal) -> None:
+def _show(opened: Opened, hub: Path | None, terminal: Terminal, way: Way) -> None:
     planned = show_plan(opened, terminal)
     if hub is None:
         release = _planned_release(opened.line, opened.version, planned)
-        publishing.print_plan(release, opened.line.store.root, terminal)
+        publishing.print_plan(release, opened.line.store.root, terminal, way)
 
 
 def _seal(
@@ -64,36 +79,17 @@ def _seal(
     prepared: Prepared,
     outcome: Outcome,
 ) -> None:
-    said = announcing.said_next_time(prepared, outcome)
+    said = announcing.said_next_time(prepared, outcome, question.hub)
     sealed = seal.dump(inputs, stamps, announcing.results(prepared, outcome), said)
     with suppress(OSError, MachineError):  # without it the next run is slower, and as right
         durable.write(question.file(prepared.line.store.root), sealed)
 
 
-def _release(prepared: Prepared) -> Release:
-    trees = {name: done.tree for name, done in prepared.done.items()}
-    return _release_of(prepared.line, prepared.version, trees)
-
-
 def _planned_release(line: Line, version: str, planned: Sequence[Planned]) -> Release | None:
-    """Return the release when nothing is left to build."""
+    """Return the release when nothing is left to build: as it was staged, or not yet attested."""
     trees = {item.step.name: item.tree for item in planned if item.tree and item.status is Status.HIT}
-    return _release_of(line, version, trees) if len(trees) == len(planned) else None
-
-
-def _release_of(line: Line, version: str, trees: Mapping[str, str]) -> Release:
-    repos = line.recipe.repos
-    return Release(
-        version=version,
-        repos=(
-            _repo_tree(line, trees, "assemble-master", repos.master),
-            _repo_tree(line, trees, "assemble-nvfp4", repos.nvfp4),
-        ),
-    )
-
-
-def _repo_tree(line: Line, trees: Mapping[str, str], step: str, repo: str) -> RepoTree:
-    store, digest = line.store, trees[step]
-    tree = store.tree(digest)
-    assert tree is not None, f"{step} was realized a moment ago"
-    return RepoTree(repo=repo, root=store.folder(digest, step), tree=tree)
+    if len(trees) != len(planned):
+        return None
+    locked, assembled = publishing.locked_files(line), {step: trees[step] for step in ASSEMBLED}
+    staged_before = staged.noted(line, version, assembled, locked)
+    return staged_before or publishing.release_of(line, version, trees, locked)

@@ -5,7 +5,7 @@ What the card would claim without evidence is refused here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 from recipes.formats.calibration import Calibration
 from recipes.formats.evidence import Evidence
@@ -52,6 +52,8 @@ class Target:
     images: tuple[tuple[str, str], ...]
     machine: tuple[tuple[str, str], ...]
     draft: bool
+    signing: Mapping[str, str] = field(default_factory=dict)
+    """Who signs: a key by its sha256, or an identity and its issuer; empty when nobody does."""
 
     @property
     def repos(self) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ Params::
      "images": {"quantize": "<digest>"}, "machine": {"cpu": "..."}, "draft": false, "card": {...},
      "floors": {"overhead": 0, "floor": 1, ...}, "gpu": true}
 
+``signing`` ({"key": "<sha256>"}, or identity and issuer) is who signs, and is absent where nobody does.
 ``machine`` is where the figures were measured; it may stand in smoke's ``facts.machine``
 instead, and only a draft may lack it. The digests of both repos' model files are those of the
 inputs ``tree`` and ``sibling``. A draft may lack every input but ``templates``; it takes the
@@ -111,6 +112,7 @@ def _target(table: Table, inputs: Inputs) -> Target:
         images=_named(table, "images"),
         machine=_named(table, "machine"),
         draft=draft,
+        signing=dict(_named(table, "signing")),
     )
 
 

@@ -6,6 +6,7 @@ Of a Hub's repo only headers and small files are read, as ``invoke verify`` read
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from recipes.formats import strict_json
 from recipes.formats.checkpoint import Checkpoint, open_checkpoint
@@ -15,13 +16,10 @@ from recipes.formats.qwen3_5 import parse_layout
 from recipes.formats.safetensors import Tensor
 from release import record as records
 from release.errors import ConfigError, UsageError
-from release.home import default_root
-from release.hub.calls import CallJournal
-from release.hub.client import Client, endpoint
-from release.hub.insist import Patience, one_try
 from release.record import RECORD_FILE
 from release.reponame import RepoName
-from release.verifying import read
+from release.verifying import mirror
+from release.verifying.place import open_place, published_at
 
 CONFIG_FILE = "config.json"
 LENGTH = "acceptance_length"
@@ -97,23 +95,16 @@ def _local(folder: Path, name: str) -> Side:
 
 
 def _remote(repo: str, tag: str) -> Side:
-    patience = Patience()
-    with one_try(patience):
-        journal = CallJournal(default_root() / "publishing" / "compare.jsonl", version="", repos={})
-        client = Client.connect(endpoint(), patience, journal)
-        published = read(client, repo, tag)
-        tensors = client.headers(repo, published.commit)
-    try:
-        config = strict_json.loads_table(published.small.get(CONFIG_FILE, b""), CONFIG_FILE)
-        return Side(
-            name=f"{repo}@{tag}",
-            tensors=tensors,
-            config=config,
-            checkpoint=None,
-            acceptance=_acceptance(published.small.get),
-        )
-    except ValueError as error:
-        raise ConfigError(f"{repo}@{tag}: {error}") from error
+    with open_place(None) as place, TemporaryDirectory() as folder:
+        published = published_at(place, repo, tag)
+        try:
+            mirror.lay_out(published, Path(folder))
+            tensors = {name: at.tensor for name, at in open_checkpoint(Path(folder)).tensors.items()}
+            config = strict_json.loads_table(published.read(CONFIG_FILE) or b"", CONFIG_FILE)
+            acceptance = _acceptance(published.read)
+        except ValueError as error:
+            raise ConfigError(f"{repo}@{tag}: {error}") from error
+    return Side(name=f"{repo}@{tag}", tensors=tensors, config=config, checkpoint=None, acceptance=acceptance)
 
 
 def _acceptance(small: Callable[[str], bytes | None]) -> float | None:

@@ -42,7 +42,11 @@ class CallJournal:
 
     def committed(self, repo: str) -> str | None:
         """Return the commit that an interrupted publish of these trees made in ``repo``."""
-        return next((c.commit for c in reversed(self._calls) if c.call == "commit" and c.repo == repo), None)
+        return self._commit("commit", repo)
+
+    def proposed(self, repo: str) -> str | None:
+        """Return the commit of the pull request by which these trees were staged in ``repo``."""
+        return self._commit("propose", repo)
 
     def note(self, call: str, repo: str = "", commit: str = "") -> None:
         """Add a line so that it survives a power cut."""
@@ -62,6 +66,10 @@ class CallJournal:
     def close(self) -> None:
         """Remove the journal: both names stand."""
         durable.remove(self._file)
+
+    def _commit(self, call: str, repo: str) -> str | None:
+        made = (c.commit for c in reversed(self._calls) if (c.call, c.repo) == (call, repo))
+        return next(made, None)
 
 
 def _line(value: Json) -> bytes:

@@ -5,11 +5,12 @@ blob, computed from the local bytes.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from release.allowlist import ATTESTATION
 from release.digest import File, Tree, sha256_bytes
 from release.errors import PublishError
 
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
 
 SERVER_OWNED = (".gitattributes",)
-"""Files that the Hub itself writes: neither compared nor deleted."""
+"""Files that the Hub itself writes lines into: neither compared nor deleted, and no part of a tree."""
 
-MEASURED = ("README.md", "release.json", "SHA256SUMS")
-"""Files that tell measurements: they may differ between two publishes of the same release."""
+MEASURED = ("README.md", "release.json", "SHA256SUMS", *ATTESTATION)
+"""Files that tell measurements, or who vouches: they may differ between two publishes of a release."""
 
 KNOWN_CLIENT = 2
 """The major version of huggingface_hub whose ``upload_info`` is known."""
@@ -65,9 +66,20 @@ class LocalTree:
             if file.sha256 not in known and (file.size > SMALL or self._git_oid(path) not in known)
         )
 
-    def additions(self) -> "list[CommitOperationAdd]":
-        """Return the client's operations; none of the files is hashed again."""
-        return [_addition(path, self.root / path, file) for path, file in sorted(self.tree.files.items())]
+    def additions(self, there: Mapping[str, RemoteFile]) -> "list[CommitOperationAdd]":
+        """Return the client's operations for the files that ``there`` lacks; none is hashed here."""
+        return [
+            _addition(path, self.root / path, file)
+            for path, file in sorted(self.tree.files.items())
+            if not self._same(path, there.get(path))
+        ]
+
+    def require_sent(self, additions: "Sequence[CommitOperationAdd]") -> None:
+        """Raise PublishError when what the client hashed while it sent it is not what was meant."""
+        for addition in additions:
+            info, path = addition.upload_info, addition.path_in_repo
+            if info.is_hashed and info.sha256.hex() != self.tree.files[path].sha256:
+                raise changed(self.root / path)
 
     def _same(self, path: str, there: RemoteFile | None) -> bool:
         meant = self.tree.files.get(path)
@@ -82,13 +94,17 @@ class LocalTree:
             data = (self.root / path).read_bytes()
             if sha256_bytes(data) != self.tree.files[path].sha256:
                 raise changed(self.root / path)
-            header = f"blob {len(data)}\0".encode()
-            self._git_oids[path] = hashlib.sha1(header + data, usedforsecurity=False).hexdigest()
+            self._git_oids[path] = git_oid(data)
         return self._git_oids[path]
 
 
 SMALL = 10 << 20
 """Bytes up to which a file may lie in git itself."""
+
+
+def git_oid(data: bytes) -> str:
+    """Return git's own id of a file with these bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def measured(path: str) -> bool:
@@ -106,15 +122,19 @@ def changed(path: Path) -> PublishError:
 
 
 def _addition(path: str, local: Path, known: File) -> "CommitOperationAdd":
-    """Return an operation that knows its sha256: the one place that sets the client's field."""
+    """Return an operation that knows its sha256: the one place that sets the client's field.
+
+    Not for Xet: it hashes while it cuts chunks, at no cost, and would take our word for the bytes.
+    """
     import huggingface_hub
     from huggingface_hub import CommitOperationAdd
     from huggingface_hub.lfs import UploadInfo
+    from huggingface_hub.utils._runtime import is_xet_available  # it has no public name
 
     operation = CommitOperationAdd(path, str(local))
     if operation.upload_info.size != known.size:
         raise changed(local)
-    if int(huggingface_hub.__version__.split(".")[0]) == KNOWN_CLIENT:
+    if int(huggingface_hub.__version__.split(".")[0]) == KNOWN_CLIENT and not is_xet_available():
         operation.upload_info = UploadInfo(
             size=known.size, sample=operation.upload_info.sample, sha256=bytes.fromhex(known.sha256)
         )

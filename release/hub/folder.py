@@ -4,6 +4,9 @@ A version's folder appears by one rename, holds plain read-only files and loads 
 ``from_pretrained``. Files of the store are hard-linked where they are read-only and on the
 same filesystem: a writable file could change under its published name, so it is copied.
 
+A release that is staged waits complete in its hidden folder, which loads as well, until it is
+promoted: then the hidden folder gets its name, when it still holds exactly what was staged.
+
     <root>/.lock                             held while somebody publishes
     <root>/<owner>/<name>/.incoming-v1.0.0/  what is staged; invisible to readers of v*
     <root>/<owner>/<master>/.publishing-v1.0.0.json  the journal, until both names stand
@@ -19,11 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from release import record as records
+from release.allowlist import SIGNATURE
 from release.digest import sha256_bytes, sha256_file
 from release.errors import ConflictError, MachineError, PublishError, UsageError
 from release.hub import journal
 from release.hub.record import SUMS_FILE
-from release.hub.transaction import Published, Release, RepoTree
+from release.hub.transaction import Published, Release, RepoTree, Way
 from release.record import RECORD_FILE, Record
 from release.reponame import RepoName
 from release.store import durable
@@ -43,11 +47,11 @@ class FolderHub:
     root: Path
 
     @contextmanager
-    def begin(self, release: Release) -> Iterator["FolderTransaction"]:
+    def begin(self, release: Release, way: Way) -> Iterator["FolderTransaction"]:
         """Lock the folder for one publish."""
         self.root.mkdir(parents=True, exist_ok=True)
         with KeyLock(self.root / ".lock"):
-            yield FolderTransaction.of(self, release)
+            yield FolderTransaction.of(self, release, way)
 
     def path(self, repo: str, version: str) -> Path:
         """Return where ``repo`` stands at ``version``, whether it is there or not."""
@@ -66,10 +70,11 @@ class FolderTransaction:
     root: Path
     journal_file: Path
     release: Release
+    way: Way
     repos: tuple["FolderRepo", ...]
 
     @classmethod
-    def of(cls, hub: FolderHub, release: Release) -> "FolderTransaction":
+    def of(cls, hub: FolderHub, release: Release, way: Way) -> "FolderTransaction":
         """Return the transaction, which continues the one of an unfinished journal."""
         first = hub.path(release.repos[0].repo, release.version)
         journal_file = first.with_name(f".publishing-{first.name}.json")
@@ -82,10 +87,15 @@ class FolderTransaction:
             )
             for repo in release.repos
         )
-        return cls(root=hub.root, journal_file=journal_file, release=release, repos=repos)
+        return cls(root=hub.root, journal_file=journal_file, release=release, way=way, repos=repos)
 
     def prepare(self) -> None:
-        """Refuse a disk that is too small, then write the journal."""
+        """Refuse a disk that is too small, then write the journal; what is promoted must be staged."""
+        if self.way is Way.PROMOTE:
+            for repo in self.repos:
+                if repo.find() is None:
+                    repo.require_staged(self.release.version)
+            return
         need = sum(repo.need() for repo in self.repos if repo.find() is None)
         free = shutil.disk_usage(self.root).free
         if need > free:
@@ -119,6 +129,19 @@ class FolderRepo:
     def find(self) -> Record | None:
         """Return the visible record. Raises ConflictError when something else stands there."""
         return _read_visible(self.visible)
+
+    def require_staged(self, version: str) -> None:
+        """Raise PublishError when the hidden folder does not hold exactly the release's files."""
+        hidden = self.incoming
+        here = {path.relative_to(hidden).as_posix() for path in hidden.rglob("*") if not path.is_dir()}
+        odd = sorted(here ^ set(self.source.tree.files) | {path for path in here if not self._staged(path)})
+        if not self.adopt or odd:
+            what = f"holds something else: {', '.join(odd[:5])}" if here and odd else "is not staged"
+            raise PublishError(
+                f"{self.source.repo} v{version} {what}",
+                why="Nothing was promoted.",
+                hint=f"stage it with: invoke release --version {version} --stage",
+            )
 
     def need(self) -> int:
         """Return the bytes that staging will copy."""
@@ -163,13 +186,19 @@ class FolderRepo:
         durable.rename(self.incoming, self.visible)
 
     def published(self) -> Published:
-        """Return the folder that readers load from."""
-        sums = sha256_bytes((self.visible / SUMS_FILE).read_bytes())
-        return Published(repo=self.source.repo, where=str(self.visible), sums=sums)
+        """Return the folder that readers load from; the hidden one while it is staged."""
+        where = self.visible if self.visible.exists() else self.incoming
+        return Published(
+            repo=self.source.repo,
+            where=str(where),
+            sums=sha256_bytes((where / SUMS_FILE).read_bytes()),
+            signed=(where / SIGNATURE).is_file(),
+        )
 
     def _staged(self, path: str) -> bool:
         staged = self.incoming / path
-        return self.adopt and staged.is_file() and staged.stat().st_size == self.source.tree.files[path].size
+        meant = self.source.tree.files.get(path)
+        return bool(self.adopt and meant and staged.is_file() and staged.stat().st_size == meant.size)
 
     def _linkable(self, path: str) -> bool:
         found = (self.source.root / path).stat()

@@ -6,23 +6,19 @@ fetched to hash it, and its git id says whether it came whole. ``HF_ENDPOINT`` s
 """
 
 import errno
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from release.digest import File, Tree, sha256_bytes
 from release.errors import LockError, NetworkError
+from release.hub.files import SERVER_OWNED, RemoteFile, git_oid
 from release.lock import Pinned
 from release.reponame import RepoName
 from release.source import HubSource
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
-
-SERVERS_OWN = ".gitattributes"
-"""The Hub writes lines into it by itself, so it is no part of a tree."""
 
 SMALL = 64 << 20
 """Bytes above which a file that is not LFS is refused: it would be held in memory."""
@@ -35,21 +31,32 @@ def ask(source: HubSource) -> Pinned:
     not answer or sends bytes that are not those it names.
     """
     from huggingface_hub import HfApi  # a release that asks nobody does not pay for it
-    from huggingface_hub.hf_api import RepoFile
 
     api = HfApi()
     with answered(source.repo, f"@{source.revision}"):
         commit = str(api.model_info(str(source.repo), revision=source.revision).sha)
-        entries = api.list_repo_tree(str(source.repo), recursive=True, revision=commit)
         files = {
-            entry.path: _file(api, source.repo, commit, entry)
-            for entry in entries
-            if isinstance(entry, RepoFile) and entry.path != SERVERS_OWN
+            path: _file(api, source.repo, commit, path, there)
+            for path, there in listed(api, str(source.repo), commit).items()
+            if path not in SERVER_OWNED
         }
     try:
         return Pinned(commit=commit, tree=Tree(files))
     except ValueError as error:
         raise LockError(f"{source}: {error}", why="A tree holds plain relative paths.") from error
+
+
+def listed(api: "HfApi", repo: str, revision: str) -> dict[str, RemoteFile]:
+    """Return the files at a revision, by the ids that the Hub gives. Raises what the client raises."""
+    from huggingface_hub.hf_api import RepoFile
+
+    return {
+        entry.path: RemoteFile(
+            size=entry.size, git_oid=entry.blob_id, sha256=entry.lfs.sha256 if entry.lfs else None
+        )
+        for entry in api.list_repo_tree(repo, recursive=True, revision=revision)
+        if isinstance(entry, RepoFile)
+    }
 
 
 @contextmanager
@@ -82,16 +89,15 @@ def answered(repo: RepoName, what: str) -> Iterator[None]:
         ) from error
 
 
-def _file(api: "HfApi", repo: RepoName, commit: str, entry: "RepoFile") -> File:
-    if entry.lfs is not None:
-        return File(entry.lfs.sha256, entry.lfs.size)
-    if entry.size > SMALL:
-        raise LockError(f"{repo}@{commit}: {entry.path} has {entry.size:,} bytes and is not in LFS")
-    data = _read(api, repo, commit, entry.path)
-    blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)  # git's own id of a file
-    if len(data) != entry.size or blob.hexdigest() != entry.blob_id:
+def _file(api: "HfApi", repo: RepoName, commit: str, path: str, there: RemoteFile) -> File:
+    if there.sha256 is not None:
+        return File(there.sha256, there.size)
+    if there.size > SMALL:
+        raise LockError(f"{repo}@{commit}: {path} has {there.size:,} bytes and is not in LFS")
+    data = _read(api, repo, commit, path)
+    if len(data) != there.size or git_oid(data) != there.git_oid:
         raise NetworkError(
-            f"{repo}@{commit}: {entry.path} did not arrive as the Hub lists it",
+            f"{repo}@{commit}: {path} did not arrive as the Hub lists it",
             hint="the same command tries again",
         )
     return File(sha256_bytes(data), len(data))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from release import record as records
+from release.allowlist import ATTESTATION
 from release.digest import Tree, sha256_bytes
 from release.errors import PublishError
 from release.record import RECORD_FILE, Record
@@ -17,7 +18,8 @@ def read(root: Path, tree: Tree) -> Record:
             raise _unusable(root, f"it has no {name}")
         if sha256_bytes((root / name).read_bytes()) != tree.files[name].sha256:
             raise _unusable(root, f"its {name} is not the one of its manifest")
-    rest = Tree({path: file for path, file in tree.files.items() if path != SUMS_FILE})
+    beside = (SUMS_FILE, *ATTESTATION)
+    rest = Tree({path: file for path, file in tree.files.items() if path not in beside})
     if (root / SUMS_FILE).read_text() != rest.sums():
         raise _unusable(root, f"its {SUMS_FILE} does not name its files")
     try:

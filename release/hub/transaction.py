@@ -9,17 +9,20 @@ invisible to readers; the two names that readers pin come last:
     tag      both                     readers see v<version>
 
 A publish that was killed anywhere continues with the same command: each part adopts what
-is complete and equal.
+is complete and equal. A release can stop before the names (``Way.STAGE``) to be looked at, and
+get them later, from what then waits there (``Way.PROMOTE``).
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
 from release.digest import Tree
 from release.errors import ConflictError, UsageError
+from release.hub import preflight
 from release.hub.record import check, read
 from release.record import Record
 from release.reponame import RepoName
@@ -27,11 +30,15 @@ from release.reponame import RepoName
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepoTree:
-    """One repo's files: ``root`` is a folder that holds exactly ``tree``."""
+    """One repo's files: ``root`` is a folder that holds exactly ``tree``.
+
+    ``locked`` names files that must be those of the lock, by their sha256.
+    """
 
     repo: str
     root: Path
     tree: Tree
+    locked: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,22 +63,36 @@ class State(Enum):
 
     PUBLISHED = "published"
     ALREADY = "already"
+    STAGED = "staged"
+
+
+class Way(Enum):
+    """How far a publish goes, and from where."""
+
+    DIRECT = "direct"
+    """Send, commit, verify, tag."""
+    STAGE = "stage"
+    """Send, commit where no reader looks (a pull request, a hidden folder), verify."""
+    PROMOTE = "promote"
+    """Send nothing: what was staged becomes the commit; verify, tag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
     """One repo as readers see it. ``sums`` is what ``sha256sum SHA256SUMS`` prints there.
 
-    ``commit`` is what a remote Hub's tag pins; ``sent`` of ``size`` bytes were sent now, None where
-    the client does not tell.
+    ``commit`` is what a remote Hub's tag pins, and ``revision`` what a reader types for it; ``sent`` of
+    ``size`` bytes were sent now, None where the client does not tell.
     """
 
     repo: str
     where: str
     sums: str
     commit: str = ""
+    revision: str = ""
     sent: int | None = 0
     size: int = 0
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,41 +143,50 @@ class Transaction(Protocol):
 class Hub(Protocol):
     """A place for releases."""
 
-    def begin(self, release: Release) -> AbstractContextManager[Transaction]:
+    def begin(self, release: Release, way: Way) -> AbstractContextManager[Transaction]:
         """Take the Hub for one publish: nobody else publishes there until it ends."""
 
 
-def publish(hub: Hub, release: Release) -> Outcome:
+def publish(hub: Hub, release: Release, way: Way = Way.DIRECT) -> Outcome:
     """Publish both repos, or find them published with the same lock and promised bytes.
 
-    Raises ConflictError when the version stands there with other content, PublishError when
-    what was written is not what was meant, MachineError when the disk is too small.
+    With ``Way.STAGE`` nothing is tagged; with ``Way.PROMOTE`` what was staged is. Raises ConflictError
+    when the version stands there with other content, PublishError when what was written is not what was
+    meant or what was staged is not there any more, MachineError when the disk is too small.
     """
     records = tuple(read(repo.root, repo.tree) for repo in release.repos)
     check(records, release.version, tuple(repo.repo for repo in release.repos))
-    with hub.begin(release) as transaction:
+    with hub.begin(release, way) as transaction:
         repos = transaction.repos
         missing = [repo for repo, record in zip(repos, records, strict=True) if not _stands(repo, record)]
         if missing:
+            for source in release.repos:
+                preflight.check(source.root, source.tree, source.locked)
             transaction.prepare()
-            _write(missing)
-        transaction.finish()
+            _write(missing, way)
+        if not (missing and way is Way.STAGE):
+            transaction.finish()
         return Outcome(
-            state=State.PUBLISHED if missing else State.ALREADY,
+            state=_state(way) if missing else State.ALREADY,
             version=release.version,
             repos=tuple(repo.published() for repo in repos),
         )
 
 
-def _write(repos: list[Repo]) -> None:
+def _write(repos: list[Repo], way: Way) -> None:
     for repo in repos:
         repo.stage()
     for repo in repos:
         repo.commit()
     for repo in repos:
         repo.verify()
-    for repo in repos:
-        repo.tag()
+    if way is not Way.STAGE:
+        for repo in repos:
+            repo.tag()
+
+
+def _state(way: Way) -> State:
+    return State.STAGED if way is Way.STAGE else State.PUBLISHED
 
 
 def _stands(repo: Repo, meant: Record) -> bool:

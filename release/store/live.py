@@ -1,10 +1,11 @@
 """What is kept: the roots of a store, and everything that they need.
 
 Roots are the release records (the newest N of each line), the last realization of each
-step of each line, the sources that each line is locked to, and what running releases
-pinned. From a kept realization follow its tree, the objects of that, its environment, its
-log, the image in whose container it was measured, and the manifests that a question
-compares with. Of container images, the last of each variant and platform is a root too.
+step of each line, the sources that each line is locked to, what waits to be promoted, and
+what running releases pinned. From a kept realization follow its tree, the objects of that,
+its environment, its log, the image in whose container it was measured, and the manifests
+that a question compares with. Of container images, the last of each variant and platform is
+a root too.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -52,6 +53,8 @@ def mark(store: Store, keep: int | None) -> Live:
     # A release's trees by its own record too: results that no longer read are no reason to lose bytes.
     trees = {found.tree for found in realizations} | sources | pins
     trees |= {step.tree for release in rooted for step in release.values()}
+    recorded = {(line, version) for line in store.roots.lines() for version in store.roots.versions(line)}
+    trees |= set(store.waiting.trees(without=recorded - releases))
     images = built.folder(store.root)
     inputs = {digest for found in realizations for digest in found.inputs.values()}
     return Live(

@@ -9,6 +9,7 @@
     envs/, cache/            environments, and what may be deleted at any time
     roots/<line>/<version>   release records: what the garbage collector keeps
     sources/<line>.json      the sources that a line is locked to: kept as well
+    publishing/              what waits to be promoted, which is kept; notes of a publish
     pins/                    what running releases use: kept as long as they run
     manifests/<digest>.json  what a digest in a derivation was taken from
     logs/, tombstones/       what steps printed; what is gone, when and why
@@ -38,6 +39,7 @@ from release.store.roots import Roots
 from release.store.running import Gate, Pins
 from release.store.stat_cache import StatCache
 from release.store.tombstones import Tombstones
+from release.store.waiting import Waiting
 
 
 class Store:
@@ -50,6 +52,7 @@ class Store:
         self.stat_cache = StatCache(root / "cache" / "stat.json")
         self.manifests = Manifests(root / "manifests")
         self.roots = Roots(root / "roots", root / "sources")
+        self.waiting = Waiting(root / "publishing" / "staged")
         self.logs = Logs(root / "logs")
         self.tombstones = Tombstones(root / "tombstones")
         self.gate = Gate(root / "locks" / "store", self.forget)

@@ -10,37 +10,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.hub_server.account import Account
+from tests.hub_server.publishers import PREFIX, Publishers
 from tests.hub_server.wire import RefusedError, Request
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """The owner of a token."""
-
-    name: str
-    role: str
-    orgs: tuple[str, ...] = ()
-
-    def may_write(self, repo: str) -> bool:
-        """Tell whether this token may change ``repo``."""
-        return self.role == "write" and repo.split("/")[0] in (self.name, *self.orgs)
 
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """Accounts by token."""
+    """Accounts by token; ``publishers`` knows the tokens behind which no account stands."""
 
     by_token: Mapping[str, Account]
+    publishers: Publishers
 
     @classmethod
-    def load(cls, file: Path) -> "Accounts":
+    def load(cls, file: Path, publishers: Publishers) -> "Accounts":
         """Read the accounts; there are none when there is no file."""
         found = json.loads(file.read_text()) if file.exists() else {}
         return cls(
             {
                 token: Account(name=a["name"], role=a["role"], orgs=tuple(a.get("orgs", ())))
                 for token, a in found.items()
-            }
+            },
+            publishers,
         )
 
     def asking(self, request: Request) -> Account | None:
@@ -48,6 +39,8 @@ class Accounts:
         token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
         if not token:
             return None
+        if token.startswith(PREFIX):
+            return self.publishers.account(token)
         try:
             return self.by_token[token]
         except KeyError:

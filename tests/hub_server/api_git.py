@@ -42,7 +42,8 @@ def commit(state: State, request: Request) -> Response:
     parent = header.get("parentCommit")
     changes = _changes(state, lines[1:])
     if request.flag("create_pr"):
-        return _proposal(state, request, changes, message, account.name)
+        start = parent if isinstance(parent, str) else request.parts["revision"]
+        return _proposal(state, request, changes, message, account.name, start)
     ref = _branch(history, request.parts["revision"])
     oid = history.commit(
         ref, changes, message, account.name, parent=parent if isinstance(parent, str) else None
@@ -147,7 +148,7 @@ def _changes(state: State, lines: Iterable[dict[str, Json]]) -> list[Change]:
                 changes.append(Change(path=path, content=raw))
             case "lfsFile":
                 sha256 = take(value, "oid", str)
-                size = state.blobs.size(sha256)
+                size = state.blob_size(sha256)
                 if size is None:
                     raise RefusedError(400, f"{path}: LFS pointer to a file that does not exist")
                 changes.append(Change(path=path, content=pointer(sha256, size)))
@@ -158,11 +159,14 @@ def _changes(state: State, lines: Iterable[dict[str, Json]]) -> list[Change]:
     return changes
 
 
-def _proposal(state: State, request: Request, changes: list[Change], message: str, author: str) -> Response:
+def _proposal(
+    state: State, request: Request, changes: list[Change], message: str, author: str, start: str
+) -> Response:
+    """Open a pull request that begins at ``start``: the parent that was named, or the branch."""
     with state.lock:
         settings, history = state.settings(request.repo), state.history(request.repo)
         num = len(settings.pull_requests) + 1
-        history.point(f"refs/pr/{num}", history.resolve(request.parts["revision"]))
+        history.point(f"refs/pr/{num}", history.resolve(start))
         oid = history.commit(f"refs/pr/{num}", changes, message, author, parent=None)
         title = message.split("\n")[0]
         settings.pull_requests.append(PullRequest(num=num, title=title, author=author))

@@ -37,7 +37,7 @@ def create(state: State, request: Request) -> Response:
     data = request.json()
     repo, private = _named(state, request, data), take(data, "visibility", str, "public") == "private"
     account = state.accounts.known(request)
-    if not account.may_write(repo):
+    if account.only or not account.may_write(repo):
         raise RefusedError(403, f"You don't have the rights to create a model under {repo.split('/')[0]}")
     where: dict[str, Json] = {"url": f"{request.base}/{repo}", "name": repo, "id": _id(repo)}
     try:

@@ -24,6 +24,9 @@ def resolve(state: State, request: Request) -> Response:
         "X-Linked-Etag": f'"{entry.sha256}"',
         "Location": f"{elsewhere}/_blobs/{request.repo}/{entry.sha256}",
     }
+    if state.blobs.size(entry.sha256) is None and (found := state.in_xet(entry.sha256)) is not None:
+        route = f"{request.base}/api/models/{request.repo}/xet-read-token/{commit}"
+        linked |= {"X-Xet-Hash": found.hash, "X-Xet-Refresh-Route": route}
     return Response(status=302, headers=headers | linked)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from dulwich.graph import can_fast_forward
+from dulwich.graph import find_merge_base
 from dulwich.index import commit_tree
 from dulwich.object_store import iter_tree_contents
 from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
@@ -131,12 +131,19 @@ class History:
             return self._move(ref, head, self._changed(head, changes), message, author)
 
     def merge(self, ref: str, into: str, message: str, author: str) -> str:
-        """Put the tree of ``ref`` on ``into``. Raises RefusedError when ``into`` has moved on."""
+        """Merge ``ref`` into ``into``, file by file. Raises RefusedError where both changed a file."""
         with self._lock:
             ours, theirs = self.resolve(into), self.resolve(ref)
-            if not can_fast_forward(self._git, ObjectID(ours.encode()), ObjectID(theirs.encode())):
+            base = find_merge_base(self._git, [ObjectID(ours.encode()), ObjectID(theirs.encode())])
+            start = self._oids(base[0].decode()) if base else {}
+            here, there = self._oids(ours), self._oids(theirs)
+            changed = {path for path in {*start, *there} if start.get(path) != there.get(path)}
+            if any(here.get(path) not in (start.get(path), there.get(path)) for path in changed):
                 raise RefusedError(409, "This pull request has conflicts with the base branch")
-            return self._move(into, ours, self._commit(theirs).tree, message, author)
+            for path in changed:
+                here.pop(path, None)
+            here |= {path: there[path] for path in changed if path in there}
+            return self._move(into, ours, self._written(here), message, author)
 
     def log(self, commit: str) -> list[Move]:
         """Return the commits from ``commit`` back to the first."""
@@ -199,8 +206,11 @@ class History:
             path=path, oid=known.oid, size=known.size, sha256=known.sha256, pointer_size=known.pointer_size
         )
 
+    def _oids(self, commit: str) -> dict[str, ObjectID]:
+        return {entry.path: ObjectID(entry.oid.encode()) for entry in self.tree(commit)}
+
     def _changed(self, head: str | None, changes: Iterable[Change]) -> ObjectID:
-        files = {entry.path: ObjectID(entry.oid.encode()) for entry in self.tree(head)} if head else {}
+        files = self._oids(head) if head else {}
         for change in changes:
             if change.content is None:
                 if files.pop(change.path, None) is None:
@@ -209,6 +219,9 @@ class History:
             blob = Blob.from_string(change.content)
             self._git.object_store.add_object(blob)
             files[change.path] = blob.id
+        return self._written(files)
+
+    def _written(self, files: Mapping[str, ObjectID]) -> ObjectID:
         listed = [(path.encode(), oid, FILE_MODE) for path, oid in files.items()]
         if not listed:
             self._git.object_store.add_object(empty := Tree())

@@ -6,6 +6,7 @@ import string
 from pathlib import Path
 
 from tests.hub_server.server import PART_SIZE, serve
+from tests.hub_server.state import State
 
 HOST = "127.0.0.1"
 NAME = "graftsmith"
@@ -20,7 +21,8 @@ def start(root: Path, port: int) -> None:
         f"  export HF_ENDPOINT=http://{HOST}:{port} HF_HUB_DISABLE_XET=1 HF_TOKEN_PATH={token}",
     )
     print("  invoke hub-setup && invoke release --version 0.1.0 --hub hf")
-    serve(root, HOST, port, part_size=PART_SIZE, say=lambda line: print(f"listening on {line}", flush=True))
+    state = State(root, part_size=PART_SIZE)
+    serve(state, HOST, port, lambda line: print(f"listening on {line}", flush=True))
 
 
 def _token(accounts: Path) -> Path:

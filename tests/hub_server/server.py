@@ -9,12 +9,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from release.digest import Json
-from tests.hub_server import api_git, api_lfs, api_pulls, api_repos, download
+from tests.hub_server import api_git, api_lfs, api_oauth, api_pulls, api_repos, api_xet, download
 from tests.hub_server.faults import Fault, How
 from tests.hub_server.state import Asked, State
 from tests.hub_server.wire import CHUNK, Body, RefusedError, Request, Response, as_json, tables
@@ -43,6 +42,7 @@ def _route(method: str, pattern: str, handler: Handler) -> Route:
 
 ROUTES = (
     _route("GET", "/api/whoami-v2", api_repos.whoami),
+    _route("POST", "/oauth/token", api_oauth.token),
     _route("POST", "/api/repos/create", api_repos.create),
     _route("DELETE", "/api/repos/delete", api_repos.delete),
     _route("POST", "/api/validate-yaml", api_repos.validate_card),
@@ -61,6 +61,8 @@ ROUTES = (
     _route("GET", MODELS + "/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", api_git.tree),
     _route("POST", MODELS + "/paths-info/(?P<revision>[^/]+)", api_git.paths_info),
     _route("GET", MODELS + "/commits/(?P<revision>[^/]+)", api_git.log),
+    _route("GET", MODELS + "/xet-write-token/(?P<revision>[^/]+)", api_xet.write_token),
+    _route("GET", MODELS + "/xet-read-token/(?P<revision>[^/]+)", api_xet.read_token),
     _route("POST", MODELS + "/discussions", api_pulls.create),
     _route("GET", MODELS + "/discussions", api_pulls.listing),
     _route("GET", MODELS + r"/discussions/(?P<num>\d+)", api_pulls.details),
@@ -93,9 +95,9 @@ class Server(ThreadingHTTPServer):
         return f"http://{host if isinstance(host, str) else host.decode()}:{port}"
 
 
-def serve(root: Path, host: str, port: int, *, part_size: int, say: Callable[[str], None]) -> None:
+def serve(state: State, host: str, port: int, say: Callable[[str], None]) -> None:
     """Listen until stopped; what is said first is the address."""
-    server = Server(State(root, part_size=part_size), host, port)
+    server = Server(state, host, port)
     say(server.url)
     with suppress(KeyboardInterrupt):
         server.serve_forever()

@@ -1,7 +1,7 @@
 """What the server holds: accounts, blobs, repos, and what it was asked.
 
-    <root>/accounts.json
-    <root>/lfs/ab/cd/<sha256>
+    <root>/accounts.json  publishers.json
+    <root>/lfs/ab/cd/<sha256>            xet/: chunks, where clients speak Xet
     <root>/repos/<owner>/<name>.git      bare git
     <root>/repos/<owner>/<name>.json     visibility and pull requests
 
@@ -18,11 +18,14 @@ from pathlib import Path
 
 from release.digest import Json
 from release.reponame import RepoName
-from tests.hub_server.accounts import Account, Accounts
+from tests.hub_server.account import Account
+from tests.hub_server.accounts import Accounts
 from tests.hub_server.blobs import Blobs
 from tests.hub_server.faults import Faults
 from tests.hub_server.history import History
+from tests.hub_server.publishers import Publishers
 from tests.hub_server.wire import RefusedError, Request
+from tests.hub_server.xet import XetFile, XetStore
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,18 +69,22 @@ class Asked:
 class State:
     """The whole server, without HTTP."""
 
-    def __init__(self, root: Path, *, part_size: int) -> None:
+    def __init__(
+        self, root: Path, *, part_size: int, token_seconds: float = 3600.0, xet: bool = False
+    ) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
         self.part_size = part_size
         """Bytes of one part of a blob; larger blobs are sent in parts. 0: never."""
-        self.accounts = Accounts.load(root / "accounts.json")
+        self.secret = _secret(root / "secret")
+        self.publishers = Publishers(file=root / "publishers.json", secret=self.secret, seconds=token_seconds)
+        self.accounts = Accounts.load(root / "accounts.json", self.publishers)
         self.blobs = Blobs(root)
+        self.xet = XetStore(root / "xet") if xet else None
         self.faults = Faults()
         self.asked: list[Asked] = []
         self.resent: list[str] = []
         """Blobs that were sent although they were here."""
-        self.secret = _secret(root / "secret")
         self.lock = threading.RLock()
         self._histories: dict[str, History] = {}
 
@@ -119,6 +126,17 @@ class State:
         partial = file.with_suffix(".new")
         partial.write_text(json.dumps(asdict(settings), indent=1))
         os.replace(partial, file)  # noqa: PTH105
+
+    def blob_size(self, sha256: str) -> int | None:
+        """Return a large file's size, by whichever way it came; None when it is not here."""
+        size = self.blobs.size(sha256)
+        if size is None and (found := self.in_xet(sha256)) is not None:
+            return found.size
+        return size
+
+    def in_xet(self, sha256: str) -> XetFile | None:
+        """Return a large file that came by Xet."""
+        return self.xet.find(sha256) if self.xet else None
 
     def readable(self, request: Request) -> History:
         """Return the repo of a request. Raises RefusedError when the asking one may not read it."""

@@ -81,6 +81,49 @@ def remote(released: House, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield remote
 
 
+def test_a_staged_version_is_seen_by_nobody_until_it_is_promoted(remote: Remote, tmp_path: Path) -> None:
+    before = [remote.server.git(repo, "rev-parse", "main") for repo in (MASTER, NVFP4)]
+    for _ in range(2):
+        staged = remote.invoke("release", "--version", "0.2.0", "--hub", "hf", "--stage", "--yes")
+        assert staged.returncode == 0, staged.stdout + staged.stderr
+        assert "invoke promote --version 0.2.0" in staged.stdout
+    assert [remote.server.git(repo, "rev-parse", "main") for repo in (MASTER, NVFP4)] == before
+    for more in ((), ("--stage",)):
+        planned = remote.invoke("release", "--version", "0.2.0", "--hub", "hf", "--dry-run", *more)
+        assert planned.returncode == 0, planned.stdout + planned.stderr
+        assert "; deletes" not in planned.stdout
+        assert ("; pull request #1 is open" in planned.stdout) == bool(more)
+    subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("hf")), "download", NVFP4),
+            *("--revision", "refs/pr/1", "--local-dir", str(tmp_path)),
+        ],
+        env=remote.reader,
+        check=True,
+        capture_output=True,
+    )
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=tmp_path, check=True)
+    start = len(remote.server.asked())
+    promoted = remote.invoke("promote", "--version", "0.2.0", "--yes")
+    assert promoted.returncode == 0, promoted.stdout + promoted.stderr
+    assert "0.2.0 is released" in promoted.stdout
+    assert not [asked for asked in remote.server.asked(start) if asked["method"] == "PUT"]
+    for repo in (MASTER, NVFP4):
+        assert remote.invoke("verify", f"{repo}@v0.2.0").returncode == 0
+    again = remote.invoke("promote", "--version", "0.2.0", "--yes")
+    assert "nothing changed" in again.stdout, again.stdout + again.stderr
+    assert remote.invoke("promote", "--version", "0.3.0", "--yes").returncode == 2
+
+
+def test_on_a_folder_a_staged_version_waits_hidden(remote: Remote, tmp_path: Path) -> None:
+    hub = ("--hub", str(tmp_path))
+    staged = remote.invoke("release", "--version", "0.2.0", "--stage", *hub)
+    assert staged.returncode == 0, staged.stdout + staged.stderr
+    assert not list(tmp_path.glob("*/*/v0.2.0"))
+    assert remote.invoke("promote", "--version", "0.2.0", *hub).returncode == 0
+    assert len(list(tmp_path.glob("*/*/v0.2.0/model.safetensors*"))) >= 2
+
+
 def test_the_same_command_again_sends_nothing(remote: Remote) -> None:
     start = len(remote.server.asked())
     done = remote.release("--yes")

@@ -123,7 +123,7 @@ def test_a_file_that_no_release_holds_is_refused(path: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("path", ["release.json", "SHA256SUMS", "evidence/prove/evidence.json"])
 def test_a_file_that_assemble_writes_is_refused(path: str, tmp_path: Path) -> None:
     write(tmp_path / "tree" / path, "x")
-    with pytest.raises(ConfigError, match="assemble writes this path itself"):
+    with pytest.raises(ConfigError, match="this path is written when the tree is put together"):
         _assemble(tmp_path)
 
 

@@ -9,7 +9,8 @@ from release import record
 from release.digest import File, Tree, sha256_bytes
 from release.hub.files import RemoteFile
 from release.record import Record, Sibling
-from release.verifying import Published, check
+from release.verifying.checks import check
+from release.verifying.published import Published
 
 WEIGHTS = b"weights"
 

@@ -1,5 +1,6 @@
 """One local Hub for a module's tests, and two repos of its own for each test."""
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,10 @@ import pytest
 
 from tests.hub_server.running import TOKEN, RunningHub, running
 from tests.unit.hub.remote import PART_SIZE, Pair
+
+# Publishers are forked here. A thread of the progress bars may hold their lock then, and the child would
+# wait for it for ever: without an interval there is no such thread.
+importlib.import_module("tqdm").tqdm.monitor_interval = 0
 
 
 @pytest.fixture(scope="module")

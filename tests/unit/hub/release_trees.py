@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from release import record
+from release.allowlist import ATTESTATION
 from release.digest import File, Tree, sha256_file
 from release.hub.transaction import Release, RepoTree
 from release.record import Record, Sibling
@@ -20,13 +21,17 @@ def release(
     body: str = "w",
     figure: float = 2.6,
     names: tuple[str, str] = (MASTER, NVFP4),
+    signature: str = "",
 ) -> Release:
-    """Write both trees below ``root`` and return the release; the master comes first in ``names``."""
-    repos = (
-        _tree(root / "master", "master", names, version, lock, body, figure),
-        _tree(root / "nvfp4", "nvfp4", names[::-1], version, lock, body, figure),
-    )
-    return Release(version=version, repos=repos)
+    """Write both trees below ``root`` and return the release; the master comes first in ``names``.
+
+    With ``signature`` it stands beside both, and in the provenance: no two signings give the same bytes.
+    """
+    master = _tree(root / "master", "master", names, version, lock, body, figure)
+    nvfp4 = _tree(root / "nvfp4", "nvfp4", names[::-1], version, lock, body, figure)
+    if signature:
+        master, nvfp4 = _signed(master, signature), _signed(nvfp4, signature)
+    return Release(version=version, repos=(master, nvfp4))
 
 
 def _tree(
@@ -51,6 +56,12 @@ def _tree(
     _write(root / "release.json", record.dump(made))
     _write(root / "SHA256SUMS", manifest(root).sums())
     return RepoTree(repo=repos[0], root=root, tree=manifest(root))
+
+
+def _signed(repo: RepoTree, signature: str) -> RepoTree:
+    for path in ATTESTATION:
+        _write(repo.root / path, json.dumps({path: signature}))
+    return RepoTree(repo=repo.repo, root=repo.root, tree=manifest(repo.root))
 
 
 def manifest(root: Path) -> Tree:

@@ -49,10 +49,14 @@ class Pair:
             endpoint=self.server.url, journals=self.root / machine / "journals", patience=patience
         )
 
-    def release(self, *, body: str = "", figure: float = 2.6, version: str = "1.0.0") -> Release:
+    def release(
+        self, *, body: str = "", figure: float = 2.6, version: str = "1.0.0", signature: str = ""
+    ) -> Release:
         """Write the trees of a release whose blobs nobody else has."""
-        where = self.root / f"trees-{version}-{body}-{figure}"
-        return release(where, version=version, body=f"{self.name} {body}", figure=figure, names=self.names)
+        where, body = self.root / f"trees-{version}-{body}-{figure}-{signature}", f"{self.name} {body}"
+        return release(
+            where, version=version, body=body, figure=figure, names=self.names, signature=signature
+        )
 
     def at(self, name: str, revision: str) -> dict[str, str]:
         """Return the git blob of each file of a revision, as git tells it."""
@@ -78,6 +82,11 @@ class Pair:
     def tags(self, name: str) -> list[str]:
         """Return the tags of a repo."""
         return self.server.git(name, "tag", "--list").split()
+
+    def pulls(self, name: str) -> list[str]:
+        """Return the status of each pull request of a repo, the first one first."""
+        found = HfApi(endpoint=self.server.url, token=TOKEN).get_repo_discussions(name)
+        return [pull.status for pull in found]
 
     def record(self, name: str, revision: str) -> str:
         """Return which body a revision promises."""

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from release.errors import ConflictError, GraftsmithError, NetworkError, PublishError
-from release.hub.huggingface import Intent
+from release.hub.intent import Intent
 from release.hub.transaction import Release, State, publish
 from tests.hub_server.running import READER, TOKEN
 from tests.unit.hub.release_trees import manifest
@@ -107,6 +107,43 @@ def test_a_repo_that_lacks_only_its_tag_gets_only_that(pair: Pair) -> None:
     HfApi(endpoint=pair.server.url, token=TOKEN).delete_tag(pair.names[1], tag="v1.0.0")
     assert publish(pair.hub(), wanted).state is State.PUBLISHED
     pair.check(wanted)
+
+
+@pytest.mark.parametrize("meddled", [False, True])
+def test_what_another_machine_committed_is_adopted_when_it_is_whole(meddled: bool, pair: Pair) -> None:
+    pair.server.faults({"method": "POST", "path": "/tag/", "how": "status", "status": 503, "times": 9})
+    theirs = pair.release(figure=2.5)
+    with pytest.raises(NetworkError):
+        publish(pair.hub(HASTE, machine="another"), theirs)
+    pair.server.faults()
+    api = HfApi(endpoint=pair.server.url, token=TOKEN)
+    if meddled:
+        card = CommitOperationAdd("README.md", b"---\nlicense: mit\n---\nbetter than it is\n")
+        api.create_commit(pair.names[0], [card], commit_message="nicer")
+    ours = pair.release(figure=2.7)
+    publish(pair.hub(), ours)
+    wanted = ours if meddled else theirs
+    sums = api.hf_hub_download(pair.names[0], "SHA256SUMS", revision="v1.0.0", cache_dir=pair.root / "c")
+    assert Path(sums).read_bytes() == (wanted.repos[0].root / "SHA256SUMS").read_bytes()
+    assert len(set(pair.tags(pair.names[0]) + pair.tags(pair.names[1]))) == 1
+
+
+@pytest.mark.parametrize("signature", ["theirs", ""])
+def test_another_signature_of_the_same_tree_is_adopted_and_none_is_not(signature: str, pair: Pair) -> None:
+    pair.server.faults({"method": "POST", "path": "/tag/", "how": "status", "status": 503, "times": 9})
+    with pytest.raises(NetworkError):
+        publish(pair.hub(HASTE, machine="another"), pair.release(signature=signature))
+    pair.server.faults()
+    outcome = publish(pair.hub(), pair.release(signature="ours"))
+    assert [repo.signed for repo in outcome.repos] == [True, True]
+    for name in pair.names:
+        found = json.loads(pair.server.git(name, "cat-file", "blob", "v1.0.0:model.sig"))
+        assert found == {"model.sig": signature or "ours"}
+        commits = pair.server.git(name, "rev-list", "--count", "main").strip()
+        assert commits == ("2" if signature else "3")
+    start = len(pair.server.asked())
+    assert publish(pair.hub(), pair.release(signature="again")).state is State.ALREADY
+    assert not [asked for asked in pair.server.asked(start) if asked["method"] in WRITES]
 
 
 def test_a_commit_of_ours_is_tagged_although_main_has_moved_on(pair: Pair) -> None:
@@ -254,13 +291,14 @@ def _altered(pair: Pair, path: str, text: str) -> Release:
     [
         ("README.md", "---\nbase_model_relation: cousin\n---\n", "refuses the metadata"),
         ("config.json", json.dumps({"auto_map": {"AutoModel": "x.X"}}), "auto_map"),
+        ("tokenizer_config.json", json.dumps({"chat_template": "{{ x }}"}), "holds a chat template beside"),
         ("model.py", "print()", "no release holds such a file"),
         ("weights.pkl", "x", "no release holds such a file"),
         (".env", "x", "no release holds such a file"),
         ("notes.txt", "hf_" + "a" * 34, "holds a Hugging Face token"),
         ("notes.txt", "-----BEGIN PRIVATE KEY-----", "holds a private key"),
     ],
-    ids=["card", "auto-map", "code", "pickle", "hidden", "token", "key"],
+    ids=["card", "auto-map", "template", "code", "pickle", "hidden", "token", "key"],
 )
 def test_a_tree_that_must_not_be_published_sends_nothing(path: str, text: str, said: str, pair: Pair) -> None:
     wanted = _altered(pair, path, text)

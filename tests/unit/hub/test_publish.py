@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import pytest
 
 from release.errors import ConflictError, GraftsmithError, MachineError, PublishError, UsageError
 from release.hub.folder import FolderHub, FolderRepo, released
-from release.hub.transaction import Release, RepoTree, State, publish
+from release.hub.transaction import Release, RepoTree, State, Way, publish
 from tests.unit.hub.release_trees import MASTER, NVFP4, manifest, release
 
 REPOS = (MASTER, NVFP4)
@@ -139,7 +140,7 @@ def test_a_killed_publish_is_finished_by_the_same_command(kill: Kill, copied: bo
     assert not _hidden(hub)
 
 
-def _publish_and_die(root: Path, kill: Kill, wanted: Release) -> None:
+def _publish_and_die(root: Path, kill: Kill, wanted: Release, way: Way = Way.DIRECT) -> None:
     original: Callable[..., None] = getattr(FolderRepo, kill.method)
     calls = 0
 
@@ -153,7 +154,75 @@ def _publish_and_die(root: Path, kill: Kill, wanted: Release) -> None:
             os._exit(137)
 
     setattr(FolderRepo, kill.method, dying)
-    publish(FolderHub(root / "hub"), wanted)
+    publish(FolderHub(root / "hub"), wanted, way)
+
+
+def test_a_staged_release_waits_hidden_and_is_promoted_without_a_copy(tmp_path: Path) -> None:
+    hub, wanted = FolderHub(tmp_path / "hub"), release(tmp_path / "store")
+    for _ in range(2):
+        outcome = publish(hub, wanted, Way.STAGE)
+        assert outcome.state is State.STAGED
+        assert not _seen(hub)
+    hidden = [Path(repo.where) for repo in outcome.repos]
+    assert [manifest(where) for where in hidden] == [repo.tree for repo in wanted.repos]
+    inodes = [(where / "model.safetensors").stat().st_ino for where in hidden]
+    promoted = publish(hub, wanted, Way.PROMOTE)
+    assert promoted.state is State.PUBLISHED
+    shown = [Path(repo.where) for repo in promoted.repos]
+    assert [(where / "model.safetensors").stat().st_ino for where in shown] == inodes
+    assert not _hidden(hub)
+    assert publish(hub, wanted, Way.PROMOTE).state is State.ALREADY
+
+
+def test_what_is_not_staged_is_not_promoted(tmp_path: Path) -> None:
+    hub, wanted = FolderHub(tmp_path / "hub"), release(tmp_path / "store")
+    with pytest.raises(PublishError, match="is not staged"):
+        publish(hub, wanted, Way.PROMOTE)
+    publish(hub, release(tmp_path / "other", body="other"), Way.STAGE)
+    with pytest.raises(PublishError, match="holds something else"):
+        publish(hub, wanted, Way.PROMOTE)
+    assert not _seen(hub)
+
+
+@pytest.mark.parametrize("changed", ["config.json", "stray.txt"])
+def test_a_staged_folder_that_somebody_changed_is_refused(changed: str, tmp_path: Path) -> None:
+    hub, wanted = FolderHub(tmp_path / "hub"), release(tmp_path / "store")
+    staged = Path(publish(hub, wanted, Way.STAGE).repos[1].where)
+    (staged / changed).unlink(missing_ok=True)
+    (staged / changed).write_text(json.dumps({"model_type": "qwen3_6"}))  # as many bytes as before
+    with pytest.raises(PublishError, match=changed.replace(".", r"\.")):
+        publish(hub, wanted, Way.PROMOTE)
+    assert not _seen(hub)
+
+
+@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_killed_promotion_of_a_folder_is_finished(call: int, after: bool, tmp_path: Path) -> None:
+    wanted = release(tmp_path / "store")
+    hub = FolderHub(tmp_path / "hub")
+    publish(hub, wanted, Way.STAGE)
+    child = multiprocessing.get_context("fork").Process(
+        target=_publish_and_die, args=(tmp_path, Kill("tag", call, after), wanted, Way.PROMOTE)
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == 137
+    publish(hub, wanted, Way.PROMOTE)
+    assert [manifest(hub.path(repo.repo, "1.0.0")) for repo in wanted.repos] == [r.tree for r in wanted.repos]
+    assert not _hidden(hub)
+
+
+def test_a_template_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None:
+    wanted = release(tmp_path / "store")
+    pinned = {"config.json": wanted.repos[0].tree.files["config.json"].sha256}
+    master, nvfp4 = wanted.repos
+    right = (replace(master, locked=pinned), replace(nvfp4, locked=pinned))
+    wrong = (right[0], replace(nvfp4, locked={"chat_template.jinja": "0" * 64}))
+    hub = FolderHub(tmp_path / "hub")
+    with pytest.raises(PublishError, match=r"chat_template\.jinja is not the one that is locked"):
+        publish(hub, replace(wanted, repos=wrong))
+    assert not _seen(hub)
+    assert publish(hub, replace(wanted, repos=right)).state is State.PUBLISHED
 
 
 def test_staged_bytes_of_another_release_are_not_adopted(tmp_path: Path) -> None:

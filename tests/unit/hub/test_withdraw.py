@@ -1,6 +1,7 @@
 """Rolling back and yanking on a local Hub: what readers see then, and that nothing is lost."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
@@ -26,7 +27,7 @@ def _released(pair: Pair) -> None:
 def client(pair: Pair) -> Iterator[Client]:
     journal = CallJournal(pair.root / "calls.jsonl", version="", repos={})
     with one_try(PATIENCE):
-        yield Client.connect(pair.server.url, PATIENCE, journal)
+        yield Client.connect(pair.server.url, PATIENCE, journal, publishes=True)
 
 
 def _tree(pair: Pair, name: str, revision: str) -> str:
@@ -77,7 +78,7 @@ def test_a_yanked_version_is_found_by_nobody_new_and_never_used_again(pair: Pair
 @pytest.mark.parametrize("how", ["reset", "lost"])
 def test_a_yank_that_was_cut_off_continues(how: str, method: str, pair: Pair, client: Client) -> None:
     pair.server.faults({"method": method, "path": f"{pair.names[1]}/tag/", "how": how})
-    hasty = Client(api=client.api, patience=HASTE, journal=client.journal)
+    hasty = replace(client, patience=HASTE)
     try:
         yank(hasty, pair.names, "1.1.0")
     except NetworkError:

@@ -104,6 +104,26 @@ def test_a_pull_request_is_read_merged_and_tagged(api: HfApi, hub: RunningHub) -
     assert refs.pull_requests is not None and len(refs.pull_requests) == 1
 
 
+def test_a_merge_keeps_what_others_committed_and_refuses_a_conflict(api: HfApi) -> None:
+    main = api.model_info(REPO).sha
+    opened = [
+        api.create_commit(
+            REPO,
+            [CommitOperationAdd("a.txt", data)],
+            commit_message="a",
+            create_pr=True,
+            parent_commit=main,
+        ).pr_num
+        for data in (b"one", b"two")
+    ]
+    _add(api, "b.txt", b"b")
+    assert opened[0] is not None and opened[1] is not None
+    api.merge_pull_request(REPO, opened[0])
+    assert {"a.txt", "b.txt"} <= {entry.path for entry in api.list_repo_tree(REPO)}
+    with pytest.raises(HfHubHTTPError, match="conflicts with the base branch"):
+        api.merge_pull_request(REPO, opened[1])
+
+
 def test_names_that_are_not_there(api: HfApi) -> None:
     with pytest.raises(RepositoryNotFoundError):
         api.model_info("graftsmith/none")

@@ -13,6 +13,8 @@ from release.plan import Known, explain
 from release.recall import known
 from release.store import Store, gc, verify
 from release.store.gc import Collected, Kind
+from release.store.waiting import Note
+from tests.unit.hub.release_trees import manifest
 from tests.unit.store.results import IMAGE, objects, release, result, source
 
 
@@ -69,6 +71,24 @@ def test_releases_stay_and_with_keep_only_the_newest(store: Store) -> None:
     assert pieces(found, Kind.RELEASE) == ["tiny 0.9.0", "tiny 0.10.0"]
     collect(store, keep=0)
     assert objects(store) == {"later"}
+
+
+def test_what_waits_to_be_promoted_stays_until_its_version_goes(store: Store, tmp_path: Path) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        made = result(store, "a", nonce=version, x=version)
+        folder = tmp_path / version
+        folder.mkdir()
+        (folder / "model.sig").write_text(f"signature of {version}")
+        signed = manifest(folder)
+        store.ingest(folder, signed)
+        store.waiting.put("tiny", version, Note(trees={"owner/name": signed.digest}))
+        collect(store)
+        assert store.tree(signed.digest), "noted before the release is recorded"
+        release(store, version, made)
+    collect(store, keep=2)
+    assert objects(store) == {"1.0.0", "1.1.0", "signature of 1.0.0", "signature of 1.1.0"}
+    collect(store, keep=1)
+    assert objects(store) == {"1.1.0", "signature of 1.1.0"}
 
 
 def test_a_locked_source_stays_and_one_that_was_locked_before_goes(store: Store, tmp_path: Path) -> None:

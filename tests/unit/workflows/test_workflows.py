@@ -86,10 +86,22 @@ def test_only_the_job_that_a_person_approves_can_write_to_the_hub() -> None:
     found = {job.name: job for job in jobs(release)}
     assert found["publish"].environment == "release"
     assert found["prepare"].permissions == {"contents": "read"}
-    assert OURS not in found["attest"].runs_on
     assert [name for name, job in found.items() if any("--hub" in step.run for step in job.steps)] == [
         "publish"
     ]
+
+
+def test_signing_sees_sums_alone_and_has_its_own_identity() -> None:
+    (release,) = (file for file in FILES if file.stem == "release")
+    found = {job.name: job for job in jobs(release)}
+    attest = found["attest"]
+    assert OURS not in attest.runs_on
+    assert attest.permissions == {"contents": "read", "id-token": "write"}
+    assert "id-token" not in found["prepare"].permissions
+    needs = {name: job.get("needs") for name, job in load(release)["jobs"].items()}
+    assert (needs["attest"], needs["publish"]) == ("prepare", "attest")
+    assert any("invoke attest" in step.run for step in attest.steps)
+    assert any("--attested" in step.run for step in found["publish"].steps)
 
 
 @by_name
