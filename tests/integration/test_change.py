@@ -15,6 +15,9 @@ from tests.integration.house import PROJECT, House
 
 SMOKE = {"smoke-nvfp4", "smoke-master"}
 AFTER_GATE = {"card-nvfp4", "card-master", "report", "assemble-nvfp4", "assemble-master"}
+BILLS = {"sbom-nvfp4", "sbom-master"}
+"""They name what was measured of the model."""
+
 NOT_SHARED = shutil.ignore_patterns("locks", "pins", "scratch")
 """Locks are inodes: two stores must not share them."""
 
@@ -97,7 +100,7 @@ def test_one_changed_prompt_is_all_that_why_names_and_runs_smoke_and_what_follow
         assert difference["files"] == ["prompts.jsonl changed"]
     statuses = copy.statuses()
     assert statuses["build"] == SMOKE
-    assert statuses["wait"] == {"gate"} | AFTER_GATE
+    assert statuses["wait"] == {"gate"} | AFTER_GATE | BILLS
 
 
 def test_a_comment_in_the_host_code_runs_nothing(copy: Copy) -> None:
