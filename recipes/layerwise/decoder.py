@@ -66,7 +66,6 @@ class Decoder:
         self._config = AutoConfig.from_pretrained(model.folder, local_files_only=True).get_text_config()
         self._reader = ThreadPoolExecutor(1)
         self._ahead: dict[int, Future[Tensors]] = {}
-        self._sending = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     @property
     def count(self) -> int:
@@ -126,12 +125,13 @@ class Decoder:
 
     def _read(self, number: int) -> Tensors:
         found = self.weights.below(self._prefix(number))
-        return found if self._sending is None else self._sent(found, self._sending)
+        return self._sent(found) if self.device.type == "cuda" else found
 
-    def _sent(self, found: Tensors, sending: torch.cuda.Stream) -> Tensors:
+    def _sent(self, found: Tensors) -> Tensors:
         """Send what was read beside what the GPU computes, and wait until it is there."""
         # The memory is the computing stream's own: what it frees, it may use again at once.
         there = {name: torch.empty_like(tensor, device=self.device) for name, tensor in found.items()}
+        sending = torch.cuda.Stream(self.device)
         with torch.cuda.stream(sending):
             sending.wait_stream(torch.cuda.default_stream(self.device))
             for name, tensor in found.items():
