@@ -158,6 +158,7 @@ def test_a_release_killed_anywhere_is_finished_by_the_same_command(
     assert not failures, "\n".join(failures)
 
 
+@pytest.mark.heavy
 def test_the_tiny_release_killed_five_times_is_the_same_release(
     released: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

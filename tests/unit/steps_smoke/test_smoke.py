@@ -120,6 +120,7 @@ def test_the_step_measures_a_tree_on_the_real_engine(serve_python: Path, tmp_pat
         assert str(tmp_path) not in written.read_text(), "an absolute path is another result elsewhere"
 
 
+@pytest.mark.heavy
 @pytest.mark.slow  # five loads up to 64 at once, in two starts of vLLM: minutes on two cores
 @pytest.mark.env
 @pytest.mark.timeout(1800)

@@ -120,6 +120,7 @@ def test_minutes_are_a_number(minutes: object) -> None:
     assert caught.value.code is Exit.CONFIG
 
 
+@pytest.mark.heavy
 @pytest.mark.slow  # starts vLLM and asks it for a minute
 @pytest.mark.env
 @pytest.mark.timeout(600)
