@@ -109,12 +109,14 @@ class Terminal:
 
 def plan_table(planned: Sequence[Planned]) -> "Table":
     """Return the plan as a table: step, key, what will happen and why."""
+    from rich.markup import escape
+
     table = _table("plan", "step", "key", "", "why")
     for item in planned:
         key = item.derivation.key[:8] if item.derivation else "-"
         style = "green" if item.status in (Status.HIT, Status.CACHED) else "yellow"
         why = f"{item.why}, {size(item.download)} to download" if item.status is Status.CACHED else item.why
-        table.add_row(item.step.name, key, f"[{style}]{item.status.value}[/]", why)
+        table.add_row(item.step.name, key, f"[{style}]{item.status.value}[/]", escape(why))
     return table
 
 

@@ -6,8 +6,9 @@ from rich.console import Console
 
 from recipes.formats.progress import Update
 from release.derivation import Step
+from release.plan import Planned, Status
 from release.realize import Done
-from release.report.terminal import Terminal
+from release.report.terminal import Terminal, plan_table
 
 STEP = Step(name="quantize", does="quantize")
 
@@ -28,3 +29,12 @@ def test_a_step_from_the_cache_says_so() -> None:
         STEP, Done(key="k" * 64, tree="t", size=10, seconds=1.0, built=False, isolation={}, pulled=5)
     )
     assert "cached" in out.getvalue()
+
+
+def test_a_plan_names_the_gate_that_changed() -> None:
+    why = "changed: params.gates[speed].at_least"
+    out = StringIO()
+    Console(file=out, width=100).print(
+        plan_table([Planned(step=STEP, status=Status.WAIT, derivation=None, tree=None, why=why)])
+    )
+    assert why in out.getvalue()
