@@ -51,22 +51,32 @@ def mutate(shard: Path, change: Callable[[str, Weights], Weights]) -> None:
     shard.write_bytes(bytes(data))
 
 
-def without_throughput(recipe: Path) -> None:
-    """Leave of the throughput what its gate needs: these cases are about acceptance."""
+def acceptance_alone(recipe: Path) -> None:
+    """Leave of what is measured after acceptance what a gate needs: these cases are about acceptance."""
     file = recipe / "recipe.toml"
     text, kept = file.read_text(), "{ concurrency = 1, requests = 1, tokens = 64 }"
     drives = re.sub(r"throughput = \[\n(.*?)\n\]", f"throughput = [{kept}]", text, flags=re.DOTALL)
     assert drives != text
-    file.write_text(drives)
+    sources = re.sub(r"^(sanity|texts) = .*\n", "", drives, flags=re.MULTILINE)
+    tables = re.split(r"(?=^\[)", sources, flags=re.MULTILINE)
+    others = re.compile(r"\[(fidelity|sanity)|\[\[gates\]\].*figure = \"(fidelity|sanity)", re.DOTALL)
+    file.write_text("".join(table for table in tables if not others.match(table)))
 
 
-@pytest.mark.parametrize("change", [swap_halves, add_one_to_norms, randomize])
+@pytest.mark.parametrize(
+    "change",
+    [
+        add_one_to_norms,  # the least of the three
+        pytest.param(swap_halves, marks=pytest.mark.heavy),
+        pytest.param(randomize, marks=pytest.mark.heavy),
+    ],
+)
 def test_a_broken_base_head_fails_at_a_named_gate(
     released: House, change: Callable[[str, Weights], Weights]
 ) -> None:
     recipe = released.recipe(change.__name__)
     mutate(recipe / "base" / HEAD, change)
-    without_throughput(recipe)
+    acceptance_alone(recipe)
     assert released.invoke("lock", "--recipe", str(recipe)).returncode == 0
     done = released.invoke("smoke", "--recipe", str(recipe))
     assert done.returncode == 7, done.stdout + done.stderr
@@ -79,7 +89,7 @@ def test_the_nvfp4_files_load_with_the_vision_tower(released: House) -> None:
     # then do not fit: the server would not start.
     recipe = released.recipe("vision")
     file = recipe / "recipe.toml"
-    without_throughput(recipe)
+    acceptance_alone(recipe)
     file.write_text(file.read_text().replace("language_model_only = true", "language_model_only = false"))
     done = released.invoke("build", "--step", "smoke-nvfp4", "--recipe", str(recipe))
     assert done.returncode == 0, done.stdout + done.stderr
