@@ -126,4 +126,4 @@ def test_a_changed_threshold_costs_the_gate_and_what_follows(copy: Copy) -> None
     assert statuses["wait"] == AFTER_GATE
     copy.invoke("card", "--version", "0.1.0")
     new = [name for key, name in copy.results().items() if key not in before]
-    assert sorted(new) == ["card-master", "card-nvfp4", "gate"]
+    assert sorted(new) == ["card-master", "card-nvfp4", "gate", "report"]  # whose pictures a card shows
