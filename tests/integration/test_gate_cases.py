@@ -91,5 +91,6 @@ def test_the_nvfp4_files_load_with_the_vision_tower(released: House) -> None:
     file = recipe / "recipe.toml"
     acceptance_alone(recipe)
     file.write_text(file.read_text().replace("language_model_only = true", "language_model_only = false"))
+    assert released.invoke("lock", "--recipe", str(recipe)).returncode == 0
     done = released.invoke("build", "--step", "smoke-nvfp4", "--recipe", str(recipe))
     assert done.returncode == 0, done.stdout + done.stderr
