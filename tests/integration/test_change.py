@@ -38,7 +38,7 @@ class Copy:
         for folder in ("release", "images", "recipes"):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(PROJECT / folder, self.project / folder, ignore=ignored)
-        for file in ("tasks.py", "uv.lock"):
+        for file in ("tasks.py", "uv.lock", "pyproject.toml"):
             shutil.copyfile(PROJECT / file, self.project / file)
         shutil.copytree(released.store, self.store, symlinks=True, copy_function=os.link, ignore=NOT_SHARED)
 

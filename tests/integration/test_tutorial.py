@@ -19,6 +19,7 @@ pytestmark = [
 TUTORIAL = (PROJECT / "docs" / "tutorial.md").read_text()
 SAYS = {
     "invoke doctor": "this machine, for tiny",
+    "invoke release --version 0.1.0 --dry-run": "calibrate",
     "invoke release --version 0.1.0": "tiny 0.1.0",
     "invoke gate": "acceptance-length",
     "invoke init mine": "wrote",
@@ -26,7 +27,7 @@ SAYS = {
     "invoke card --recipe mine --draft": "card-nvfp4",
     "invoke store.gc": "store",
 }
-"""What a reader is to see, by the beginning of a command."""
+"""What a reader is to see, by the beginning of a command; the first that fits."""
 
 
 def commands() -> list[str]:
@@ -55,7 +56,6 @@ def test_every_command_of_the_tutorial(released: House, tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        for beginning, words in SAYS.items():
-            if command.startswith(beginning):
-                assert words in done.stdout, f"{command}\n{done.stdout}"
+        words = next((words for beginning, words in SAYS.items() if command.startswith(beginning)), "")
+        assert words in done.stdout, f"{command}\n{done.stdout}"
     assert not (folder / "recipes" / "mine").exists()
