@@ -6,6 +6,8 @@ allowed("modeling_x.py")      # False
 
 from pathlib import PurePosixPath
 
+from recipes.formats.release_files import FOR_PEOPLE
+
 SUFFIXES = (".safetensors", ".json", ".jsonl", ".jinja", ".md", ".txt")
 PROVENANCE, ENVELOPE, SIGNATURE = "provenance.json", "provenance.sigstore.json", "model.sig"
 ATTESTATION = (PROVENANCE, ENVELOPE, SIGNATURE)
@@ -20,7 +22,7 @@ PICTURES = (
 )
 """By their whole path: an SVG may hold a script, and only of those we draw we know that they do not."""
 
-KIT = ("serve/serve.sh", "serve/watchdog.sh", "serve/compose.yml", "serve/vllm.service")
+KIT = (*FOR_PEOPLE, "serve/compose.yml", "serve/vllm.service")
 """By their whole path: shell that people run on purpose, rendered by the card step from its templates."""
 
 CARD = ("README.md", "LICENSE", "NOTICE", *KIT)

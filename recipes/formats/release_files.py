@@ -12,6 +12,9 @@ from recipes.formats.strict_json import MAX_BYTES
 
 TEMPLATE_FILE = "chat_template.jinja"
 
+FOR_PEOPLE = ("serve/serve.sh", "serve/watchdog.sh")
+"""Shell that a reader starts on purpose: nothing that loads a model runs it."""
+
 _CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".sh", ".exe")
 _PICKLES = (".bin", ".ckpt", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth")
 _AUTO_MAP = "auto_map"
@@ -26,6 +29,8 @@ def code_in(folder: Path) -> Iterator[str]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         suffix = path.suffix.lower()
+        if name in FOR_PEOPLE:
+            continue
         if suffix in _CODE:
             yield f"{name}: code"
         elif suffix in _PICKLES:
