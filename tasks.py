@@ -367,7 +367,8 @@ def release(
     from release.seal import Question, standing
 
     where = None if hub == "hf" else Path(hub).absolute()
-    if where is not None and not dry_run and not cache_push and not soak:
+    # A seal answers for the plain command: it knows no signature, no soak and no cache.
+    if where is not None and not (dry_run or cache_push or soak or sign_key or attested):
         asked = Question(
             project=PROJECT, recipe=recipe, version=version, engine=engine, hub=where, namespace=namespace
         )

@@ -56,14 +56,16 @@ def unknown(name: str, found: str, hint: str = "") -> Finding:
 
 
 MARKS = {
-    State.GOOD: "[green]✓[/]",
-    State.WEAK: "[yellow]![/]",
-    State.BAD: "[red]✗[/]",
-    State.UNKNOWN: "[dim]?[/]",
+    State.GOOD: ("✓", "green"),
+    State.WEAK: ("!", "yellow"),
+    State.BAD: ("✗", "red"),
+    State.UNKNOWN: ("?", "dim"),
 }
 
 
 def table(title: str, found: Sequence[Finding]) -> "Table":
     """Return findings as a table: a mark, the subject, what was found, what to do."""
-    rows = [(MARKS[one.state], one.name, one.found, one.hint) for one in found]
+    from rich.text import Text
+
+    rows = [(Text(*MARKS[one.state]), one.name, one.found, one.hint) for one in found]
     return rows_table(title, ("", "subject", "found", "what to do"), rows)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
     from rich.table import Table
+    from rich.text import Text
 
     from recipes.formats.byte_budget import ByteBudget
     from recipes.formats.serving.budget import MemoryBudget
@@ -109,15 +110,15 @@ class Terminal:
 
 def plan_table(planned: Sequence[Planned]) -> "Table":
     """Return the plan as a table: step, key, what will happen and why."""
-    from rich.markup import escape
+    from rich.text import Text
 
-    table = _table("plan", "step", "key", "", "why")
+    rows = []
     for item in planned:
         key = item.derivation.key[:8] if item.derivation else "-"
         style = "green" if item.status in (Status.HIT, Status.CACHED) else "yellow"
         why = f"{item.why}, {size(item.download)} to download" if item.status is Status.CACHED else item.why
-        table.add_row(item.step.name, key, f"[{style}]{item.status.value}[/]", escape(why))
-    return table
+        rows.append((item.step.name, key, Text(item.status.value, style), why))
+    return rows_table("plan", ("step", "key", "", "why"), rows)
 
 
 def memory_table(budgets: "Mapping[str, MemoryBudget]") -> "Table":
@@ -145,11 +146,13 @@ def bytes_table(budget: "ByteBudget") -> "Table":
     return rows_table(title, ("class", "nvfp4", "master"), [*rows, ("all", *totals)])
 
 
-def rows_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
-    """Return a plain table."""
+def rows_table(title: str, columns: Sequence[str], rows: "Sequence[Sequence[str | Text]]") -> "Table":
+    """Return a plain table. A string is shown as it is: what stands in brackets is no markup."""
+    from rich.text import Text
+
     table = _table(title, *columns)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     return table
 
 

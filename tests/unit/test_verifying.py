@@ -5,38 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from release import record
-from release.digest import File, Tree, sha256_bytes
+from release.digest import sha256_bytes
 from release.hub.files import RemoteFile
-from release.record import Record, Sibling
 from release.verifying.checks import check
 from release.verifying.published import Published
+from tests.unit.attesting import keys
 
 WEIGHTS = b"weights"
 
 
 def _published(version: str = "1.0.0") -> Published:
-    model = {"model.safetensors": WEIGHTS, "config.json": b"{}"}
-    promised = Tree({path: File(sha256_bytes(data), len(data)) for path, data in model.items()}).digest
-    made = Record(
-        recipe="tiny",
-        version=version,
-        kind="nvfp4",
-        repo="owner/name",
-        sibling=Sibling(repo="owner/master", version=version, tree="2" * 64),
-        lock="1" * 64,
-        promised={"nvfp4": promised, "master": "2" * 64},
-        evidence={"smoke": "3" * 64},
-    )
-    files = {
-        **model,
-        "README.md": b"# card",
-        "serve/serve.sh": b"#!/bin/bash",
-        "evidence/smoke/evidence.json": b"{}",
-        "release.json": record.dump(made).encode(),
-    }
-    sums = "".join(f"{sha256_bytes(data)}  {path}\n" for path, data in sorted(files.items()))
-    return _of({**files, "SHA256SUMS": sums.encode()})
+    return _of(keys.files(version))
 
 
 def _of(files: Mapping[str, bytes]) -> Published:

@@ -49,6 +49,7 @@ def files(version: str = "1.0.0") -> dict[str, bytes]:
     tree = {
         **model,
         "README.md": b"# card",
+        "serve/serve.sh": b"#!/bin/bash",
         "evidence/smoke/evidence.json": b"{}",
         "release.json": record.dump(made).encode(),
     }
