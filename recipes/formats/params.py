@@ -98,10 +98,6 @@ class Table:
             raise self.wrong(key, "a list of tables, not empty", value)
         return [Table(f"{self._name}: {key}[{i}]", item) for i, item in enumerate(value)]
 
-    def optional_tables(self, key: str) -> list["Table"]:
-        """Take a list of tables, which may be missing."""
-        return self.tables(key) if self._rest.get(key) else self._drop(key, [])
-
     def finish(self) -> None:
         """Refuse what nobody took."""
         if self._rest:
