@@ -131,6 +131,10 @@ def quantize_cpu(bench: Bench) -> Figures:
 def quantize_gpu(bench: Bench) -> Figures:
     """Pack with the GPU kernel and the made-up calibration; the bytes must be quantize-cpu's."""
     found = _packed(bench, "quantize-gpu", gpu=bench.gpu)
+    if "triton" not in str(found["kernel"]):
+        if bench.gpu:
+            raise SystemExit(f"packed by {found['kernel']} where the GPU's kernel was asked for")
+        return {**found, "bytes": "not compared: there is no GPU"}
     other = bench.work / "results" / "quantize-cpu.json"
     if not other.is_file() or (sums := json.loads(other.read_text()).get("sha256")) is None:
         return {**found, "bytes": "not compared: quantize-cpu did not succeed"}

@@ -238,13 +238,13 @@ def _against_modelopt(bench: Bench, stream: float) -> Iterator[str]:
 
 def _compared(ours: Checkpoint, theirs: Checkpoint) -> str:
     if ours.tensors.keys() != theirs.tensors.keys():
-        return f"DIFFERENT tensors: {sorted(ours.tensors.keys() ^ theirs.tensors.keys())[:3]}"
+        raise SystemExit(f"DIFFERENT tensors: {sorted(ours.tensors.keys() ^ theirs.tensors.keys())[:3]}")
     differ = [name for name in ours.tensors if ours.read(name) != theirs.read(name)]
     packed = sum(
         name.endswith(tuple(f".{leaf}" for leaf in DTYPES if leaf != "weight")) for name in ours.tensors
     )
     if differ:
-        return f"DIFFERENT bytes in {len(differ)} of {len(ours.tensors)} tensors: {differ[:3]}"
+        raise SystemExit(f"DIFFERENT bytes in {len(differ)} of {len(ours.tensors)} tensors: {differ[:3]}")
     return f"identical bytes in all {len(ours.tensors)} tensors, {packed // 3} packed Linears among them"
 
 

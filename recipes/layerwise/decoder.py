@@ -27,7 +27,8 @@ from recipes.formats.step import Exit, StepError
 from recipes.layerwise.weights import Tensors, Weights, fill
 
 # Where the plain torch code of linear attention is replaced when a fast kernel is installed.
-KERNELS = ("chunk_gated_delta_rule", "causal_conv1d_fn")
+# The convolution before it has four taps: torch's own is used where causal-conv1d is not locked.
+KERNELS = ("chunk_gated_delta_rule",)
 
 Adapt = Callable[[nn.Module, str, Tensors], None]
 """Changes a module before its weights are filled in: module, prefix of its names, what was read."""

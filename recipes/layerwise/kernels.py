@@ -13,8 +13,8 @@ def linear_attention_kernels(decoder: Decoder, *, allowed: bool) -> str:
     if slow and decoder.device.type == "cuda" and not allowed:
         raise StepError(
             f"linear attention would run as plain torch code on this GPU ({', '.join(slow)}): many times "
-            "slower, and rounded otherwise than in an engine. Lock flash-linear-attention and causal-conv1d "
+            "slower, and rounded otherwise than in an engine. Lock flash-linear-attention "
             "in the image, or set slow_linear_attention = true in the recipe's [calibrate]",
             Exit.ENVIRONMENT,
         )
-    return "plain torch" if slow else "flash-linear-attention and causal-conv1d"
+    return "plain torch" if slow else "flash-linear-attention"

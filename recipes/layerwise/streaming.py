@@ -2,7 +2,8 @@
 
     last = stream(decoder, batches, folder, "calibrate", watch)     # folder/0064
 
-Memory holds one layer, whatever the size of the model, and a few rows (``recipes.layerwise.states``).
+Memory holds a layer (a GPU two) and a few rows, whatever the size of the model
+(``recipes.layerwise.states``).
 """
 
 from collections.abc import Callable, Sequence
