@@ -1,6 +1,6 @@
 """A release line, opened: what its recipe wants, what is there now, and the store.
 
-``prepare`` builds both trees, ``publish`` makes both visible; each resumes alone.
+``plan_line`` says what there is to do, ``realize_line`` does it, ``keep`` notes what a release is made of.
 """
 
 import functools

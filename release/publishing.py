@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from release.hub.huggingface import HuggingFaceHub
     from release.hub.intent import Intent, RepoIntent
 
-REMOTE = "hf"
-"""What ``--hub`` is called when it is no folder: the Hub of HF_ENDPOINT."""
-
 SLOW_LINE = 100e6 / 8
 """Bytes a second of the line that a plan reckons with."""
 

@@ -1,1 +1,1 @@
-"""The engines that run a step in its image: local (a virtual environment), later docker."""
+"""The engines that run a step in its image: local (a virtual environment), docker (a container)."""
