@@ -3,7 +3,7 @@
     python3 -m benchmarks.gpu_27b --work DIR --out DIR [--seconds 540] [--phases NAME ...]
     python3 -m benchmarks.gpu_27b --work DIR --out DIR --size small --device cpu
 
-Needs numpy, torch, triton, safetensors, transformers, accelerate, jinja2, modelopt and vLLM
+Needs numpy, torch, triton, llvmlite, safetensors, transformers, accelerate, jinja2 and vLLM
 as plain imports of the Python that runs it; a phase whose package is missing fails alone.
 Full size takes 54 GB for the master and 21 GB for each body, in memory or on disks.
 

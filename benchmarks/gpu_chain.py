@@ -2,8 +2,8 @@
 
     python3 -m benchmarks.gpu_chain make --work DIR --size 27b --device cuda
 
-The steps run as an engine runs them, but for isolation: the Python at hand holds torch and
-modelopt, and finds modelopt by PYTHONPATH. A release tree is put together by hard links.
+The steps run as an engine runs them, but for isolation: the Python at hand holds torch. A
+release tree is put together by hard links.
 """
 
 import argparse

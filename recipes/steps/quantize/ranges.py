@@ -1,6 +1,6 @@
 """The calibration, held against what the recipe quantizes: every module has its range, and no other."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,9 @@ def read_ranges(folder: Path, precision: Precision, layout: Layout) -> Calibrati
     return found
 
 
-def input_scales(found: Calibration, groups: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], np.float32]:
+def input_scales(
+    found: Calibration, groups: Collection[tuple[str, ...]]
+) -> dict[tuple[str, ...], np.float32]:
     """Return fused group → input_scale, the calibration's own float32.
 
     Raises StepError when members of a group have different scales, or one that does not

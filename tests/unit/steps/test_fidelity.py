@@ -40,7 +40,7 @@ ROUNDING = 1e-7
 def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("trees")
     inputs = {"master": TINY / "master", "calibration": CALIBRATION}
-    params = {**PRECISION, "exporter": "stream", "max_shard_size": "1MB", "gpu": False}
+    params = {**PRECISION, "exporter": "stream", "max_shard_size": "1MB"}
     release = run_step("quantize", folder / "quantize", inputs, params).tree
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(TINY / "master" / name, release / name)
