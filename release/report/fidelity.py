@@ -58,20 +58,25 @@ def _row(evidence: Evidence, domain: str) -> tuple[str, ...]:
 
 
 def _by_position(evidence: Evidence) -> str:
-    """Return a line for each domain over the number of tokens before a position, in powers of two."""
+    """Return one line for all texts over the number of tokens before a position, in powers of two.
+
+    Domains have no lines of their own: there are more of them than colours, and the bars tell them apart.
+    """
     told = evidence.facts.get("kl_by_position")
-    series = {
-        str(domain): list(_points(stretches))
-        for domain, stretches in (told.items() if isinstance(told, dict) else ())
-    }
-    return plots.lines(series, "log2 of the tokens before", "nats/token")
+    sums: dict[int, tuple[float, int]] = {}
+    for stretches in told.values() if isinstance(told, dict) else ():
+        for begin, mean, count in _stretches(stretches):
+            total, positions = sums.get(begin, (0.0, 0))
+            sums[begin] = total + mean * count, positions + count
+    points = [(float(begin.bit_length()), total / count) for begin, (total, count) in sorted(sums.items())]
+    return plots.lines({"all texts": points} if points else {}, "log2 of the tokens before", "nats/token")
 
 
-def _points(stretches: object) -> Iterator[tuple[float, float]]:
+def _stretches(stretches: object) -> Iterator[tuple[int, float, int]]:
     for stretch in stretches if isinstance(stretches, list) else []:
         match stretch:
-            case {"from": int(begin), "kl": float(mean)}:
-                yield float(begin.bit_length()), mean
+            case {"from": int(begin), "kl": float(mean), "n": int(count)}:
+                yield begin, mean, count
 
 
 def _value(evidence: Evidence, name: str, domain: str) -> float | None:

@@ -100,7 +100,7 @@ def report(inputs: Inputs, params: Params) -> Result:
     return Result(new={PAGE_FILE: text.encode(), **files})
 
 
-REPORT = HostStep(report, revision=2)
+REPORT = HostStep(report, revision=3)
 
 
 def _page(inputs: Inputs, params: Params) -> Page:
